@@ -1,0 +1,50 @@
+"""What a listing says: names, and as much about them as upstream let on."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class Kind(enum.Enum):
+    FILE = "file"
+    FOLDER = "folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a folder.
+
+    name       one path component, bytes, safe for POSIX (`core.names` has escaped it where needed)
+    kind       FILE or FOLDER
+    key        what to ask the source for, verbatim as upstream spelled it; a folder's key is what `Source.list` takes
+    size       exact bytes; None where the listing has none or rounds it
+    mtime_ns   ns since the epoch; None where the listing has none or its zone is unknown
+    mtime_precision_ns  how coarse `mtime_ns` is (60 s in nginx's HTML, 1 s in JSON); 0 where exact
+    etag       the validator, where the listing carries one (S3, WebDAV, catalogs), in the form answers will have it
+    """
+
+    name: bytes
+    kind: Kind
+    key: bytes
+    size: int | None = None
+    mtime_ns: int | None = None
+    mtime_precision_ns: int = 0
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A whole folder, in upstream's order, names unique (a folder wins over a file of its name).
+
+    escaped  how many names had to be escaped to be shown
+    refused  how many entries could not be shown at all (counted, never silent)
+    """
+
+    entries: tuple[Entry, ...]
+    escaped: int = 0
+    refused: int = 0
+    by_name: dict[bytes, Entry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {entry.name: entry for entry in self.entries})

@@ -1,0 +1,1 @@
+"""The mount: inodes and folders, thin pyfuse3 handlers, wiring."""

@@ -1,0 +1,1 @@
+"""For operators: figures, the control socket, notifications, logs."""

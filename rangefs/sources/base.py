@@ -1,0 +1,75 @@
+"""The small protocol that every upstream speaks.
+
+All keys are bytes, verbatim as upstream spelled them (`Entry.key`), and opaque
+to everyone but the source that made them. The root folder's key is ``b""``.
+
+Every method may raise `errors.NotFound`, `Denied`, `BadAnswer`, `Unreachable`,
+`DeadlineExceeded`, `TooManyRedirects`; tries, redirects and judging of the
+answer have happened by then. Cancelling a call leaves nothing behind but, at
+worst, a closed connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from rangefs.core.entries import Listing
+from rangefs.core.versions import Stat, Version
+
+
+class Body(Protocol):
+    """An answer whose headers have been judged; its bytes are still on their way.
+
+    stat   the version that answers, equal to or compatible with the pin if one was given
+    start  the first offset, always as asked
+    end    one past the last offset promised, at most as asked (shorter is legal: ask for the rest);
+           None for a whole body of unknown length
+
+    Iterating yields bytes-like pieces, in order. It ends normally only when `end` has been reached (or, where
+    `end` is None, when the body ended as its framing says it should); a cut-off body raises `errors.Unreachable`
+    after what was good has been yielded, and one that is too long raises `errors.BadAnswer`.
+    """
+
+    stat: Stat
+    start: int
+    end: int | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class Source(Protocol):
+    """One upstream tree.
+
+    identity  names what is mounted and as whom, without secrets: caches of two identities never mix.
+    """
+
+    identity: str
+
+    async def connect(self) -> None:
+        """Prove that the root answers. Raises a one-line error that says what to do."""
+
+    async def list(self, key: bytes) -> Listing:
+        """The folder `key`, whole. Unreachable is never an empty listing. Raises `NotAListing` too."""
+
+    async def stat(self, key: bytes) -> Stat:
+        """What upstream has under the file key `key` now, asked anew."""
+
+    def fetch(self, key: bytes, start: int, end: int, pin: Version | None) -> AbstractAsyncContextManager[Body]:
+        """Bytes ``[start, end)``, 0 ≤ start < end, one range request.
+
+        With a `pin`, the answer is of that version or `errors.Stale` is raised (the changed version, where the
+        answer told it, is the exception's ``stat`` attribute). Without one, whatever version answers is in
+        `Body.stat`, and `end` may reach past its size. Raises `errors.RangesIgnored` where the origin answers with
+        the whole body instead.
+        """
+
+    def fetch_whole(self, key: bytes, pin: Version | None) -> AbstractAsyncContextManager[Body]:
+        """The whole body by a plain GET, for origins that have no ranges or no length. Same rules."""
+
+    def url(self, key: bytes) -> str:
+        """Where `key`'s bytes come from, for people: no secrets in it."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
