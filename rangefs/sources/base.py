@@ -13,10 +13,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from rangefs.core.entries import Listing
 from rangefs.core.versions import Stat, Version
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A fetch's place in the queue for a connection.
+
+    urgent  a reader waits for it; may be set while the fetch is queued or under way (it then passes those ahead)
+
+    How long a fetch may take is the caller's cancel scope: tries end at ``trio.current_effective_deadline()``.
+    """
+
+    urgent: bool = True
 
 
 class Body(Protocol):
@@ -56,7 +69,9 @@ class Source(Protocol):
     async def stat(self, key: bytes) -> Stat:
         """What upstream has under the file key `key` now, asked anew."""
 
-    def fetch(self, key: bytes, start: int, end: int, pin: Version | None) -> AbstractAsyncContextManager[Body]:
+    def fetch(
+        self, key: bytes, start: int, end: int, pin: Version | None, ticket: Ticket
+    ) -> AbstractAsyncContextManager[Body]:
         """Bytes ``[start, end)``, 0 ≤ start < end, one range request.
 
         With a `pin`, the answer is of that version or `errors.Stale` is raised (the changed version, where the
@@ -65,7 +80,7 @@ class Source(Protocol):
         the whole body instead.
         """
 
-    def fetch_whole(self, key: bytes, pin: Version | None) -> AbstractAsyncContextManager[Body]:
+    def fetch_whole(self, key: bytes, pin: Version | None, ticket: Ticket) -> AbstractAsyncContextManager[Body]:
         """The whole body by a plain GET, for origins that have no ranges or no length. Same rules."""
 
     def url(self, key: bytes) -> str:
