@@ -88,6 +88,7 @@ class Server:
     """
 
     name: ClassVar[str]
+    flavour: str = ""  #: the variant, as tests name it
     has_ranges: ClassVar[bool] = True
 
     def __init__(self, root: Path, scratch: Path) -> None:
