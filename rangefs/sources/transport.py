@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,17 +76,40 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class _RawBody(httpx.AsyncByteStream):
-    """The body's bytes as they come, neither decoded nor translated."""
+    """The body's bytes as they come, neither decoded nor translated. Iterate once."""
 
     def __init__(self, answer: httpcore.Response) -> None:
         self._answer = answer
+        self._pieces: AsyncIterator[bytes] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         stream = self._answer.stream
         assert not isinstance(stream, Iterable)
-        return stream.__aiter__()
+        self._pieces = stream.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
+        assert self._pieces is not None
+        try:
+            return await self._pieces.__anext__()
+        except BaseException:
+            self._pieces = None  # a generator that raised is over
+            raise
 
     async def aclose(self) -> None:
+        """Gives back the connection if the body has been read to its end, else closes it. Does not wait.
+
+        httpcore iterates through three nested generators. Left alone half-way they are finalised by the garbage
+        collector, much later and with a warning each; so the socket is made to fail and they are run to their ends.
+        """
+        if self._pieces is not None:
+            network = self._answer.extensions["network_stream"]
+            assert isinstance(network, Stream)
+            network.abandon()
+            with suppress(httpcore.ReadError, httpcore.RemoteProtocolError):
+                async for _ in self._pieces:  # what had been received, 1 MiB at most
+                    pass
+            self._pieces = None
         await self._answer.aclose()
 
 
@@ -125,9 +149,16 @@ class Stream(httpcore.AsyncNetworkStream):
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[Any]) -> None:
         self._stream = stream
         self._read_bytes = READ_MIN_BYTES
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """No more reads: the next one fails without looking at the socket."""
+        self._abandoned = True
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """More than `max_bytes` on purpose: h11 takes what it is given, and each round costs the same."""
+        if self._abandoned:
+            raise httpcore.ReadError("given up")
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             try:
                 data = await self._stream.receive_some(self._read_bytes)
