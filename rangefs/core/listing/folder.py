@@ -9,6 +9,7 @@ from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.errors import TooLarge
 
 MAX_ENTRIES = 1_000_000  #: a folder of more is refused: about 400 MB of entries
+CADDY_CUTS_AT = 10_000  #: Caddy's default ``file_limit``; it drops the rest without a word
 MAX_SIZE = 2**63 - 1  #: ``off_t``: no file can be shown as larger
 
 _FIRST_NS, _LAST_NS = -(2**63), 2**63 - 1  #: a timespec that survives the trip through FUSE
@@ -55,8 +56,10 @@ class FolderBuilder:
         """Count entries that can't be shown at all."""
         self._refused += count
 
-    def build(self) -> Listing:
-        return Listing(tuple(self._entries.values()), self._escaped, self._refused)
+    def build(self, cut_at: int | None = None) -> Listing:
+        """The folder. It is incomplete if upstream cuts its listings off after `cut_at` entries, and this many came."""
+        complete = cut_at is None or len(self._entries) + self._refused < cut_at
+        return Listing(tuple(self._entries.values()), self._escaped, self._refused, complete)
 
     def _place(self, raw_name: bytes, entry: Entry) -> None:
         there = self._entries.get(entry.name)
