@@ -21,7 +21,7 @@ DENIED = frozenset({401, 402, 403, 407, 451})
 MISSING = frozenset({404, 410})
 
 # 19 digits hold every size a file can have; more is an attack on int() or on an allocation.
-_CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,8 @@ def _judge_whole_for_range(
     if pin is not None and not compatible(pin, stat):
         return Changed(stat)
     size = stat.version.size
+    if size == 0:
+        return Part(stat, start, start)  # nginx and Apache answer any range of an empty file so
     if size is not None and start == 0 and size <= end:
         return Part(stat, 0, size)  # all there is was asked for: the whole body is the range
     return Whole(stat)

@@ -24,7 +24,7 @@ YOUNG_S = 2
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (RFC 9110 8.8.3). Anything else is no tag: not sent back, not trusted.
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_IMF_FIXDATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
+_IMF_FIXDATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
 _MONTHS = {
     name: number
     for number, name in enumerate(
