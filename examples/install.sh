@@ -75,7 +75,7 @@ virtual_environment() {
   [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$version" ] && return
   say "Installing rangefs into $folder"
   python3 -m venv "$folder" || die "could not make $folder: remove it and try again"
-  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -e "$what" ||
+  "$folder/bin/python" -m pip install -qq --disable-pip-version-check -e "$what" ||
     die "pip could not install $what: see above"
   printf %s "$version" >"$stamp"
 }
