@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -134,7 +134,8 @@ class Origin:
             talk: trio.abc.Stream = stream
             if self.tls is not None:
                 talk = trio.SSLStream(stream, self.tls, server_side=True, https_compatible=True)
-            async for ask in requests_on(talk):
+            requests = Requests(talk)
+            while ask := await requests.take():
                 self.requests.append(ask)
                 await self._exchange(talk, ask)
         except Reset:
@@ -226,20 +227,25 @@ def page(entries: dict[str, int | None]) -> Answer:
 # -- the wire ------------------------------------------------------------------------------
 
 
-async def requests_on(stream: trio.abc.Stream) -> AsyncIterator[Ask]:
-    """Requests of one connection, bodies not expected. Ends when the client does."""
-    data = bytearray()
-    while True:
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            more = await stream.receive_some(PIECE)
+class Requests:
+    """The requests of one connection, one after the other; bodies are not expected."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._data = bytearray()
+
+    async def take(self) -> Ask | None:
+        """The next one, None once the client has ended."""
+        while (end := self._data.find(b"\r\n\r\n")) < 0:
+            more = await self._stream.receive_some(PIECE)
             if not more:
-                return
-            data += more
-        first, *lines = bytes(data[:end]).decode("latin-1").split("\r\n")
-        del data[: end + 4]
+                return None
+            self._data += more
+        first, *lines = bytes(self._data[:end]).decode("latin-1").split("\r\n")
+        del self._data[: end + 4]
         method, path, _ = first.split(" ")
         pairs = (line.split(":", 1) for line in lines)
-        yield Ask(method, path, {name.strip().lower(): value.strip() for name, value in pairs})
+        return Ask(method, path, {name.strip().lower(): value.strip() for name, value in pairs})
 
 
 async def wait_until_it_leaves(stream: trio.abc.Stream) -> None:

@@ -94,8 +94,18 @@ def draw_run(seed: int) -> Run:
         for _ in range(draw.choice((0, 1, 1, 1, 2)))
     )
     accept = tuple(draw.choice(AT_ACCEPT) for _ in range(draw.choice((0, 0, 0, 1, 2))))
+    if seed % 5 == 0:
+        return mild(seed, draw, plan)
     folder = (draw.choice(("500", "reset body", "stall body", "login page", "close headers", "403")),)
     return Run(seed, plan, accept, folder if draw.random() < 0.1 else ())
+
+
+def mild(seed: int, draw: random.Random, plan: Plan) -> Run:
+    """A run with one or two troubles that no reader should notice."""
+    fault = Fault(draw.choice(sorted(FORGIVEN - {*AT_ACCEPT})), draw.choice((0, 0, 1, 3)), draw.choice((1, 2)))
+    honest = Plan(plan.bodies[:1], validator=draw.choice(("strong", "date")), listed=plan.listed, head=plan.head)
+    honest.faults = (fault,)
+    return Run(seed, honest, (), ())
 
 
 @dataclass(slots=True)
