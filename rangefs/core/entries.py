@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import dropwhile, islice
 
 
 class Kind(enum.Enum):
@@ -48,3 +50,8 @@ class Listing:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {entry.name: entry for entry in self.entries})
+
+    def after(self, name: bytes, count: int) -> Iterator[Entry]:
+        """Up to `count` entries that follow `name`, in upstream's order."""
+        following = dropwhile(lambda entry: entry.name != name, self.entries)
+        return islice(following, 1, 1 + count)
