@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 # Buffered reads are background requests, 12 at a time by default: 20 readers stuck on one file made a 4 KiB read of
@@ -26,6 +27,8 @@ def tune(mountpoint: Path) -> tuple[str, ...]:
     device = os.stat(mountpoint).st_dev
     reasons = []
     connection = FUSECTL / str(device)
+    if not connection.exists() and os.geteuid() == 0:
+        _mount_fusectl()
     try:
         (connection / "max_background").write_text(str(MAX_BACKGROUND))
         (connection / "congestion_threshold").write_text(str(CONGESTION_THRESHOLD))
@@ -35,3 +38,9 @@ def tune(mountpoint: Path) -> tuple[str, ...]:
     with contextlib.suppress(OSError):  # only root may, and the mount is right without it
         (BDI / f"{os.major(device)}:{os.minor(device)}" / "read_ahead_kb").write_text(str(READ_AHEAD_KIB))
     return tuple(reasons)
+
+
+def _mount_fusectl() -> None:
+    """As systemd does at boot wherever it runs; in containers and small systems nobody has."""
+    mount = ["mount", "-t", "fusectl", "fusectl", str(FUSECTL)]
+    subprocess.run(mount, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

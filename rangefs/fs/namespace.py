@@ -24,7 +24,7 @@ from rangefs.core.intervals import IntervalMap
 from rangefs.core.settings import MountSettings
 from rangefs.core.validators import compatible
 from rangefs.core.versions import Stat
-from rangefs.errors import DeadlineExceeded, NotFound, RangefsError, RangesIgnored, Stale, Unreachable
+from rangefs.errors import DeadlineExceeded, NameTooLong, NotFound, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.blob import Blob, agrees
 from rangefs.read.reader import Reader
@@ -39,6 +39,7 @@ VALIDATE_S = 2.0
 PAUSE_S = 5.0
 # `ls -l` where sizes are not listed: the attributes of this many following names are asked for at once.
 SIBLINGS = 64
+NAME_MAX = 255  # limits.h; FUSE itself would take 1,024
 
 
 class Namespace:
@@ -91,7 +92,9 @@ class Namespace:
         return folder.listing
 
     async def lookup(self, folder: Folder, name: bytes) -> Node:
-        """The node that a name stands for now. Raises `NotFound`."""
+        """The node that a name stands for now. Raises `NotFound`, `NameTooLong`."""
+        if len(name) > NAME_MAX:
+            raise NameTooLong(f"{len(name)} bytes are too many for a name")
         listing = await self._within(self._open_s, self.listing(folder))
         entry = listing.by_name.get(name)
         if entry is None:

@@ -19,16 +19,30 @@ class Flight:
     failure   why it ended early; None while it is under way and when all landed
     scope     its deadline moves on with every piece that lands
     reserved  bytes of the memory budget that it holds
+    served    one past the furthest byte that a reader has been given
 
     `end` may move back (the file is shorter than asked for), never forward.
     """
 
-    __slots__ = ("_buffer", "_waiting", "end", "failure", "landed", "reserved", "scope", "start", "ticket", "unwanted")
+    __slots__ = (
+        "_buffer",
+        "_waiting",
+        "end",
+        "failure",
+        "landed",
+        "reserved",
+        "scope",
+        "served",
+        "start",
+        "ticket",
+        "unwanted",
+    )
 
     def __init__(self, start: int, end: int, ticket: Ticket) -> None:
         self.start = start
         self.end = end
         self.landed = start
+        self.served = start
         self.ticket = ticket
         self.failure: RangefsError | None = None
         self.scope = trio.CancelScope()

@@ -117,11 +117,11 @@ class Reader:
         else:
             if found.value.landed < end:
                 return None
-            data = found.value.view(start, end)
+            data = self._serve(found.value, start, end, waited=False)
+        if isinstance(found.value, int):
+            self._figures.reads.hit_bytes += end - start
         if not blob.complete:
             self._advance(blob, start, end, waits=False)
-        reads = self._figures.reads
-        reads.hit_bytes += end - start
         return data
 
     async def read(self, blob: Blob, start: int, end: int) -> Bytes:
@@ -140,7 +140,7 @@ class Reader:
         raise DeadlineExceeded(f"{self._flights.source.url(blob.key)}: read took longer than {self._timeout_s:g} s")
 
     async def _collect(self, blob: Blob, start: int, end: int) -> Bytes:
-        launched = self._advance(blob, start, end, waits=True)
+        self._advance(blob, start, end, waits=True)
         parts: list[Bytes] = []
         here, downloads = start, 0
         while here < (end if blob.size is None else min(end, blob.size)):
@@ -149,7 +149,7 @@ class Reader:
                 if blob.superseded:
                     raise Stale("the file has changed")
                 if blob.ranges and blob.size is not None:
-                    launched |= self._advance(blob, here, end, waits=True)
+                    self._advance(blob, here, end, waits=True)
                 else:
                     downloads += await self._download(blob, here)
                     if downloads > DOWNLOADS:
@@ -159,7 +159,7 @@ class Reader:
             if isinstance(found.value, int):
                 data = await self._from_store(blob, found.value, here, until)
             else:
-                data = await self._from_flight(found.value, here, until, launched)
+                data = await self._from_flight(found.value, here, until)
             if data is not None:
                 parts.append(data)
                 here += len(data)
@@ -177,39 +177,41 @@ class Reader:
         self._figures.reads.hit_bytes += end - start
         return data
 
-    async def _from_flight(self, flight: Flight, start: int, end: int, launched: set[Flight]) -> Bytes | None:
+    async def _from_flight(self, flight: Flight, start: int, end: int) -> Bytes | None:
         """From a flight, as soon as these bytes have landed; None where it was stopped meanwhile: look again."""
-        joined = flight.landed < end
+        waited = flight.landed < end
         flight.ticket.urgent = True
         await flight.wait(end)
         until = min(end, flight.landed)
         if until > start:
-            reads = self._figures.reads
-            if flight in launched:
-                reads.missed_bytes += until - start
-            elif joined:
-                reads.joined_bytes += until - start
-            else:
-                reads.hit_bytes += until - start
-            return flight.view(start, until)
+            return self._serve(flight, start, until, waited)
         if flight.failure is not None and not isinstance(flight.failure, Abandoned | RangesIgnored):
             raise flight.failure
         return None
 
+    def _serve(self, flight: Flight, start: int, end: int, waited: bool) -> memoryview:
+        """Landed bytes of a flight: missed where it is their first use, whoever launched it; then joined, or hit."""
+        reads = self._figures.reads
+        fresh = min(end - start, max(0, end - flight.served))
+        flight.served = max(flight.served, end)
+        reads.missed_bytes += fresh
+        if waited:
+            reads.joined_bytes += end - start - fresh
+        else:
+            reads.hit_bytes += end - start - fresh
+        return flight.view(start, end)
+
     # -- fetching ----------------------------------------------------------------
 
-    def _advance(self, blob: Blob, start: int, end: int, waits: bool) -> set[Flight]:
-        """Launch what is missing of ``[start, end)``, and the window ahead. Returns the reader's own flights."""
+    def _advance(self, blob: Blob, start: int, end: int, waits: bool) -> None:
+        """Launch what is missing of ``[start, end)``, and the window ahead."""
         size = blob.size
         if size is None or not blob.ranges or blob.superseded:
-            return set()
+            return
         advice = blob.window.advise(start, end, size, waits, self._flights.budget.ahead_bytes)
-        launched: set[Flight] = set()
         for span in requests(blob.index, advice.start, advice.end):
-            if flight := self._flights.launch(blob, span.start, span.end, urgent=True):
-                launched.add(flight)
+            self._flights.launch(blob, span.start, span.end, urgent=True)
         self._ahead(blob, advice.end, advice.ahead, advice.piece, size)
-        return launched
 
     def _ahead(self, blob: Blob, here: int, until: int, piece: int, size: int) -> None:
         """Fetch ``[here, until)`` in the background, in whole pieces, as far as memory allows."""
