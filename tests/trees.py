@@ -61,6 +61,18 @@ def content(name: str, size: int) -> bytes:
     return random.Random(zlib.crc32(name.encode())).randbytes(size)
 
 
+def first_difference(seen: bytes, wanted: bytes) -> str | None:
+    """Where two long runs of bytes part, in words; None where they are equal. (pytest's own diff takes minutes.)"""
+    if seen == wanted:
+        return None
+    length = min(len(seen), len(wanted))
+    start = 0
+    for step in (MiB, 4096, 1):  # find the first block that differs, then look closer
+        while start < length and seen[start : min(start + step, length)] == wanted[start : min(start + step, length)]:
+            start += step
+    return f"{len(seen)} bytes instead of {len(wanted)}, the first difference at {min(start, length)}"
+
+
 def age(root: Path, at_ns: int = OLD_NS) -> None:
     """Set every time under `root` to the past, each file's a different minute: a young file is not kept, by design."""
     step = 0

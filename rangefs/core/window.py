@@ -10,8 +10,9 @@ States of a stream, and what it may ask for beyond the bytes asked:
 state      when                                         ahead of the reader
 ========== ============================================ ===============================================
 first      no stream continues here                     nothing; the request is rounded out to `BLOCK`s
-running    a read continues a stream                    its window: grows `GROWTH`-fold of the run each
-                                                        time the reader had to wait, never shrinks
+running    a read continues a stream                    its window: `GROWTH` times what the stream has read
+                                                        each time the reader had to wait; never shrinks, and
+                                                        always holds two pieces
 ========== ============================================ ===============================================
 
 Bounds, which the property tests hold: what a random read fetches is at most
@@ -39,6 +40,8 @@ WHOLE = 1 * MiB
 # Pieces of a window. Below 1 MiB a request costs more CPU than its bytes, above 8 MiB a retry costs too much.
 PIECE_MIN = 512 * KiB
 PIECE_MAX = 8 * MiB
+# A piece is this part of what the stream has read: large for those who read on and on, small for those who may stop.
+PIECES = 8
 # The window is this many times what the stream has read already, each time its reader had to wait.
 GROWTH = 4
 # Two reads belong to one stream if the second begins within this of where the first ended: kernel read-ahead keeps
@@ -92,7 +95,7 @@ class Window:
         """Say what to fetch for a read of ``[start, end)`` of a file of `size` bytes.
 
         waits  the reader has to wait for at least some of it
-        limit  bytes that may be in flight ahead of it just now, from the memory budget
+        limit  bytes that may ever be in flight ahead of readers, from the memory budget
         """
         if size <= WHOLE:
             return Advice(0, size, 0, PIECE_MIN)
@@ -101,10 +104,12 @@ class Window:
             first = Stream(start, end, end - start, FIRST if start == 0 else 0)
             self._streams = [*self._streams[-STREAMS + 1 :], first]
             return Advice(_down(start), min(_up(max(end, first.window)), size), 0, PIECE_MIN)
+        piece = max(PIECE_MIN, min(PIECE_MAX, _up(stream.read // PIECES)))
         if waits:
             stream.window = max(stream.window, GROWTH * stream.read)
+        stream.window = max(stream.window, min(2 * piece, GROWTH * stream.read))
         ahead = min(stream.position + min(stream.window, limit), size)
-        return Advice(_down(start), min(_up(end), size), ahead, self._piece(stream))
+        return Advice(_down(start), min(_up(end), size), ahead, piece)
 
     def _continue(self, start: int, end: int) -> Stream | None:
         """The stream that this read continues, moved on; None for a new one."""
@@ -117,11 +122,6 @@ class Window:
                     self._streams.append(self._streams.pop(i))
                 return stream
         return None
-
-    @staticmethod
-    def _piece(stream: Stream) -> int:
-        """Eight pieces a window: enough to keep connections busy, few enough to be cheap."""
-        return max(PIECE_MIN, min(PIECE_MAX, _up(stream.window // 8)))
 
 
 def _down(offset: int) -> int:

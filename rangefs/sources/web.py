@@ -61,7 +61,6 @@ class WebSource:
         if root.path.endswith(b"/") and b"?" in root.target:
             raise UsageError("a folder's URL has no '?'; give the folder alone, or one file's URL")
         self._settings = settings
-        self._figures = figures
         self._root = root
         self._file_key: bytes | None = None
         self._base = root.folder
@@ -256,7 +255,6 @@ class WebSource:
         self._refuse(verdict, self._at(key))
 
     def _stale(self, key: bytes, stat: Stat | None) -> NoReturn:
-        self._figures.version_changes += 1
         raise Stale(f"{self.url(key)} {'is gone' if stat is None else 'has changed'} upstream", stat)
 
     def _refuse(self, verdict: Verdict, url: Url) -> NoReturn:

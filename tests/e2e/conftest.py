@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,11 @@ TEST_TIMEOUT_S = 120.0
 MakeMount = Callable[..., RangefsMount]
 
 
-@pytest.fixture
-def make_mount(scratch: Path) -> Iterator[MakeMount]:
-    """``make_mount(url, **options)``: not started yet; a context manager. Whatever is left of it is taken away.
+@contextmanager
+def mounts_in(scratch: Path, limit_s: float) -> Iterator[MakeMount]:
+    """``make(url, **options)``: a mount, not started yet, a context manager. Whatever is left of it is taken away.
 
-    A test that takes longer than `TEST_TIMEOUT_S` has its mounts aborted and fails.
+    After `limit_s` the mounts are aborted, so that every blocked call fails, and so does who holds this open.
     """
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         if os.environ.get("RANGEFS_ALLOW_SKIP") == "1":
@@ -44,7 +44,7 @@ def make_mount(scratch: Path) -> Iterator[MakeMount]:
         for mount in made:
             abort(mount.path)
 
-    watchdog = threading.Timer(TEST_TIMEOUT_S, bark)
+    watchdog = threading.Timer(limit_s, bark)
     watchdog.start()
     try:
         yield make
@@ -56,4 +56,11 @@ def make_mount(scratch: Path) -> Iterator[MakeMount]:
                 stack.callback(mount.kill)
         assert not any(mounted_at(mount.path) for mount in made)
         shutil.rmtree(os.fsencode(base))
-        assert not over.is_set(), f"the test was stuck: its mounts were aborted after {TEST_TIMEOUT_S} s"
+        assert not over.is_set(), f"the test was stuck: its mounts were aborted after {limit_s} s"
+
+
+@pytest.fixture
+def make_mount(scratch: Path) -> Iterator[MakeMount]:
+    """Mounts of this test's own."""
+    with mounts_in(scratch, TEST_TIMEOUT_S) as make:
+        yield make

@@ -1,0 +1,393 @@
+"""The cache on disk, as the reader sees it: find, add, read.
+
+All state belongs to the event loop's thread; worker threads only do system
+calls and hashing. No method raises for disk trouble: the cache then keeps
+nothing, or has nothing, and `reasons` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from rangefs.core.chunkfile import MAX_LENGTH, ChunkName, data_offset_of
+from rangefs.core.columns import CONSUMED, PASSING, VISITED
+from rangefs.core.ledger import ChunkRow
+from rangefs.core.records import (
+    AddRecord,
+    NamespaceRecord,
+    ObjectRecord,
+    PinRecord,
+    TouchRecord,
+    ValidatedRecord,
+)
+from rangefs.core.settings import CacheSettings, Sync
+from rangefs.core.versions import Stat, Version
+from rangefs.store import starting
+from rangefs.store.disk import Disk, pages
+from rangefs.store.keeper import Keeper
+from rangefs.store.layout import FAN_OUT_BITS
+from rangefs.store.mending import Mending
+from rangefs.store.parts import Parts, StoredChunk
+from rangefs.store.room import Room
+from rangefs.store.shelf import BadChunk, OpenChunk, open_chunk, read_chunk, read_chunk_nowait, write_chunk
+
+if TYPE_CHECKING:
+    from rangefs.core.figures import CacheFigures
+
+__all__ = ["Store", "StoredChunk", "StoredObject"]
+
+NOTE_AGAIN_S = 1.0  #: a validation is not written down anew if the last one is that young
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What the cache knows of a key: its newest version, when upstream last confirmed it, and its bytes."""
+
+    version: Version
+    mtime_ns: int | None
+    validated_at_s: float
+    chunks: tuple[StoredChunk, ...]
+
+
+class Store:
+    """One cache folder, open. Make it with `open`, run `run` beside it, end with `close`."""
+
+    def __init__(self, parts: Parts, room: Room, lock_fd: int) -> None:
+        self._parts = parts
+        self._room = room
+        self._mending = Mending(parts, room)
+        self._keeper = Keeper(parts, room, self._mending, lock_fd)
+
+    @classmethod
+    async def open(
+        cls, settings: CacheSettings, namespace: str, figures: CacheFigures, disk: Disk | None = None
+    ) -> Store:
+        """Lock the folder and recover what is in it.
+
+        namespace  the source's identity; what others stored in the same folder is kept, and not seen
+
+        Raises `errors.CacheLocked` where another process has the folder, and nothing else: a bad cache starts cold.
+        """
+        parts, room, lock_fd = await starting.start(settings, namespace, figures, disk or Disk())
+        store = cls(parts, room, lock_fd)
+        await store._keeper.begin()
+        parts.show()
+        return store
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the cache is degraded, in plain words; empty when it is well."""
+        return self._parts.health.reasons
+
+    @property
+    def on_drop(self) -> Callable[[Version, Sequence[int]], None]:
+        """Called on the event loop's thread when chunks have left: evicted, bad, discarded."""
+        return self._parts.on_drop
+
+    @on_drop.setter
+    def on_drop(self, call: Callable[[Version, Sequence[int]], None]) -> None:
+        self._parts.on_drop = call
+
+    @property
+    def on_replace(self) -> Callable[[Version, Sequence[int], StoredChunk], None]:
+        """Called likewise when compaction has put one chunk in the place of several."""
+        return self._parts.on_replace
+
+    @on_replace.setter
+    def on_replace(self, call: Callable[[Version, Sequence[int], StoredChunk], None]) -> None:
+        self._parts.on_replace = call
+
+    async def run(self) -> None:
+        """Commit each second, checkpoint, watch the disk, compact, recover from trouble; until cancelled."""
+        await self._keeper.run()
+
+    async def close(self) -> None:
+        """The last commit, then the lock is free. What was added is there at the next `open`."""
+        with trio.CancelScope(shield=True):
+            await self._keeper.close()
+
+    # -- objects -----------------------------------------------------------
+
+    async def find(self, key: bytes) -> StoredObject | None:
+        """The newest version known of `key`, with its chunks in order of start."""
+        ledger = self._parts.ledger
+        objects = ledger.objects
+        rows = [
+            row
+            for row in ledger.rows_of_key(self._parts.namespace, key)
+            if not objects.flags[row] & PASSING or objects.numbers[row] in self._parts.open_counts
+        ]
+        if not rows:
+            return None
+        newest = max(rows, key=lambda row: (objects.validated[row], objects.numbers[row]))
+        return StoredObject(
+            objects.version(newest), objects.mtime_ns(newest), objects.validated[newest], self._stored(newest)
+        )
+
+    async def chunks(self, version: Version) -> tuple[StoredChunk, ...]:
+        """The chunks of exactly this version, in order of start."""
+        row = self._parts.ledger.row_of_version(self._parts.namespace, version)
+        return () if row is None else self._stored(row)
+
+    async def note(self, stat: Stat, validated_at_s: float) -> None:
+        """Upstream says that this version is current for its key (`validated_at_s`: epoch seconds).
+
+        Chunks of the key's other versions go, those of open ones when they are closed.
+        """
+        parts = self._parts
+        ledger = parts.ledger
+        row = ledger.row_of_version(parts.namespace, stat.version)
+        if row is None:
+            row = self._new_object(stat.version, stat.mtime_ns, validated_at_s)
+        elif validated_at_s > ledger.objects.validated[row] + NOTE_AGAIN_S:
+            record = ValidatedRecord(ledger.objects.numbers[row], validated_at_s)
+            ledger.apply(record)
+            if not ledger.objects.flags[row] & PASSING:
+                parts.manifest.append(record)
+        others = [other for other in ledger.rows_of_key(parts.namespace, stat.version.key) if other != row]
+        await self._room.drop([chunk for other in others for chunk in self._unused_chunks(other)])
+
+    def opened(self, version: Version) -> None:
+        """A handle was opened. Chunks that were there already count as used: they are asked for a second time."""
+        parts = self._parts
+        row = parts.ledger.row_of_version(parts.namespace, version)
+        if row is None:
+            row = self._new_object(version, None, 0.0)
+        number = parts.ledger.objects.numbers[row]
+        parts.open_counts[number] = parts.open_counts.get(number, 0) + 1
+        for chunk in parts.ledger.chunks_of(row):
+            self._visited(chunk.chunk_id)
+
+    def closed(self, version: Version) -> None:
+        """A handle was closed. With the last one, chunks of a superseded or ephemeral version go."""
+        parts = self._parts
+        row = parts.ledger.row_of_version(parts.namespace, version)
+        number = parts.ledger.objects.numbers[row] if row is not None else None
+        if row is None or number not in parts.open_counts:
+            return
+        assert number is not None
+        parts.open_counts[number] -= 1
+        if parts.open_counts[number]:
+            return
+        del parts.open_counts[number]
+        if parts.ledger.objects.flags[row] & PASSING or self._is_superseded(row):
+            self._keeper.drop_soon(chunk.chunk_id for chunk in parts.ledger.chunks_of(row))
+
+    async def pin(self, version: Version) -> None:
+        """Exempt the version's chunks, also those to come, from eviction. Nothing for ephemeral versions."""
+        self._pin(version, True)
+        await self._parts.manifest.flush()
+
+    async def unpin(self, version: Version) -> None:
+        self._pin(version, False)
+        await self._parts.manifest.flush()
+
+    # -- bytes -------------------------------------------------------------
+
+    async def add(self, version: Version, start: int, data: Sequence[memoryview] | memoryview) -> StoredChunk | None:
+        """Keep bytes of `version` from `start` on (the pieces of `data` in a row).
+
+        When this returns a chunk, it can be read, and SIGKILL can't take it. None: not kept (too large, all
+        pinned, or the disk fails). Never raises for the disk. Cancelled half-way it may have kept the bytes, or not.
+        """
+        parts = self._parts
+        pieces = [data] if isinstance(data, memoryview) else list(data)
+        length = sum(piece.nbytes for piece in pieces)
+        if not 0 < length <= MAX_LENGTH or not self._keeper.accepts():
+            return None
+        offset = data_offset_of(parts.namespace_text, version, length)
+        needed = pages(offset) + pages(length)
+        # Two more for a new folder and the log; they are not part of the chunk, and are counted when they are there.
+        if not await self._room.reserve(needed + 2):
+            return None
+        with trio.CancelScope(shield=True):
+            chunk = await self._write(version, start, length, pieces, needed)
+        if chunk is not None and parts.settings.sync is Sync.ALWAYS:
+            await self._keeper.commit()
+        return chunk
+
+    async def _write(
+        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int
+    ) -> StoredChunk | None:
+        parts = self._parts
+        if not await self._keeper.ids_ready():
+            parts.space.release(needed + 2)
+            return None
+        chunk_id = parts.ledger.await_id()
+        parts.writing.add(chunk_id)
+        row = parts.ledger.row_of_version(parts.namespace, version)
+        mtime_ns = None if row is None else parts.ledger.objects.mtime_ns(row)
+        name = ChunkName(chunk_id, parts.namespace_text, version, mtime_ns, start, length)
+        always = parts.settings.sync is Sync.ALWAYS
+        try:
+            written = await parts.threads.run(lambda: write_chunk(parts.disk, parts.layout, name, pieces, always))
+        except OSError as error:
+            parts.space.release(needed + 2)
+            self._gave_up(chunk_id)
+            await self._keeper.write_failed(error)
+            return None
+        parts.space.release(2)
+        parts.space.settle(needed)
+        parts.figures.written_bytes += written.written_bytes
+        parts.health.clear("write")
+        return await self._enter(version, written.chunk, needed)
+
+    async def _enter(self, version: Version, chunk: OpenChunk, needed: int) -> StoredChunk:
+        """The file is in its place: put it into the books and the log."""
+        parts = self._parts
+        chunk_id = chunk.header.name.chunk_id
+        row = parts.ledger.row_of_version(parts.namespace, version)
+        if row is None:
+            row = self._new_object(version, None, 0.0)
+        record = AddRecord(chunk_id, parts.ledger.objects.numbers[row], chunk.start, chunk.end - chunk.start, needed)
+        parts.folders.add((chunk.ephemeral, chunk_id >> FAN_OUT_BITS))
+        if chunk.ephemeral:
+            parts.ledger.add_ephemeral(record)
+        else:
+            parts.ledger.apply(record)
+            parts.manifest.append(record)
+            parts.dirty.add(chunk_id)
+            parts.dirty_folders.add(chunk_id >> FAN_OUT_BITS)
+        parts.writing.discard(chunk_id)
+        parts.shelf.put(chunk)
+        parts.show()
+        if not chunk.ephemeral and not await parts.manifest.flush():
+            self._keeper.log_failed()
+        return StoredChunk(chunk.start, chunk.end, chunk_id)
+
+    def _gave_up(self, chunk_id: int) -> None:
+        parts = self._parts
+        parts.writing.discard(chunk_id)
+        row = parts.ledger.chunks.row_of(chunk_id)
+        if row is not None:
+            parts.ledger.chunks.give_up(row)
+
+    def read_nowait(self, chunk_id: int, start: int, end: int) -> memoryview | None:
+        """Verified bytes ``[start, end)`` of the object, inside the chunk, if they are in memory. Never blocks.
+
+        None: `read` them. That says nothing about the chunk.
+        """
+        chunk = self._parts.shelf.get(chunk_id)
+        if chunk is None or not chunk.start <= start < end <= chunk.end:
+            return None
+        found = read_chunk_nowait(self._parts.disk, chunk, start, end)
+        if found is not None:
+            self._used(chunk, end)
+        return found
+
+    async def read(self, chunk_id: int, start: int, end: int) -> memoryview | None:
+        """As `read_nowait`, from the disk, in a worker thread.
+
+        None: the chunk is gone, or it was bad and has been set aside; `on_drop` was called, fetch it again.
+        """
+        parts = self._parts
+        row = parts.ledger.chunk(chunk_id)
+        if row is None or not row.start <= start < end <= row.start + row.length:
+            return None
+        try:
+            chunk = parts.shelf.get(chunk_id) or await self._open(row)
+            if chunk is None:
+                return None
+            parts.shelf.acquire(chunk)
+            try:
+                found = await parts.threads.run(lambda: read_chunk(parts.disk, chunk, start, end))
+            finally:
+                parts.shelf.release(chunk)
+        except (BadChunk, OSError) as error:
+            await self._mending.unreadable(row, error)
+            return None
+        self._used(chunk, end)
+        return found
+
+    async def _open(self, row: ChunkRow) -> OpenChunk | None:
+        """A descriptor for the chunk; None if it left meanwhile. Raises `BadChunk`, `OSError`."""
+        parts = self._parts
+        object_row = parts.ledger.objects.row_of(row.number)
+        assert object_row is not None
+        version = parts.ledger.objects.version(object_row)
+        name = ChunkName(row.chunk_id, parts.namespace_text, version, None, row.start, row.length)
+        opened = await parts.threads.run(lambda: open_chunk(parts.disk, parts.layout, name))
+        if parts.ledger.chunk(row.chunk_id) is None:
+            parts.disk.close(opened.fd)
+            return None
+        return parts.shelf.put(opened)
+
+    async def discard(self, chunk_ids: Iterable[int]) -> None:
+        """Drop these chunks: their version turned out to be superseded."""
+        ledger = self._parts.ledger
+        await self._room.drop([chunk for chunk_id in chunk_ids if (chunk := ledger.chunk(chunk_id)) is not None])
+
+    # -- inside ------------------------------------------------------------
+
+    def _stored(self, object_row: int) -> tuple[StoredChunk, ...]:
+        found = [
+            StoredChunk(chunk.start, chunk.start + chunk.length, chunk.chunk_id)
+            for chunk in self._parts.ledger.chunks_of(object_row)
+        ]
+        return tuple(sorted(found, key=lambda chunk: (chunk.start, chunk.end)))
+
+    def _new_object(self, version: Version, mtime_ns: int | None, validated_at_s: float) -> int:
+        """A row for a version not met before."""
+        parts = self._parts
+        ledger = parts.ledger
+        if parts.namespace not in ledger.namespaces:
+            named = NamespaceRecord(parts.namespace, parts.namespace_text)
+            ledger.apply(named)
+            parts.manifest.append(named)
+        record = ObjectRecord(ledger.next_number, parts.namespace, version, mtime_ns, validated_at_s)
+        ledger.apply(record)
+        if version.level.durable:
+            parts.manifest.append(record)
+        return len(ledger.objects) - 1
+
+    def _unused_chunks(self, object_row: int) -> list[ChunkRow]:
+        if self._parts.ledger.objects.numbers[object_row] in self._parts.open_counts:
+            return []
+        return list(self._parts.ledger.chunks_of(object_row))
+
+    def _is_superseded(self, row: int) -> bool:
+        ledger = self._parts.ledger
+        objects = ledger.objects
+        key = objects.version(row).key
+        return any(
+            (objects.validated[other], objects.numbers[other]) > (objects.validated[row], objects.numbers[row])
+            for other in ledger.rows_of_key(self._parts.namespace, key)
+        )
+
+    def _pin(self, version: Version, pinned: bool) -> None:
+        parts = self._parts
+        if not version.level.durable:
+            return
+        row = parts.ledger.row_of_version(parts.namespace, version)
+        if row is None:
+            row = self._new_object(version, None, 0.0)
+        record = PinRecord(parts.ledger.objects.numbers[row], pinned)
+        parts.ledger.apply(record)
+        parts.manifest.append(record)
+        parts.show()
+
+    def _used(self, chunk: OpenChunk, end: int) -> None:
+        """Reading on is no second use; reading what was read before is."""
+        if end > chunk.consumed:
+            chunk.consumed = end
+            if end == chunk.end:
+                self._flag(chunk.header.name.chunk_id, CONSUMED)
+        else:
+            self._visited(chunk.header.name.chunk_id)
+
+    def _visited(self, chunk_id: int) -> None:
+        if self._flag(chunk_id, VISITED):
+            self._keeper.touched(TouchRecord(chunk_id))
+
+    def _flag(self, chunk_id: int, flag: int) -> bool:
+        """Set a live chunk's flag; False if it was set."""
+        chunks = self._parts.ledger.chunks
+        row = chunks.live_row_of(chunk_id)
+        if row is None or chunks.flags[row] & flag:
+            return False
+        chunks.flags[row] |= flag
+        return True
