@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -83,6 +84,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
     # Only now: FUSE, trio and httpx take longer to load than most commands take to run.
     from rangefs.fs.mount import serve as serve_mount
 
+    _make_way(settings.cache.folder)
     notifier = notify.notifier_from(os.environ)
 
     def ready() -> None:
@@ -100,6 +102,12 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
             time.sleep(0.1)
         else:
             return
+
+
+def _make_way(cache_folder: Path) -> None:
+    """Make the folders above the cache's own. Where that fails the store says so, and the mount works without a cache."""
+    with contextlib.suppress(OSError):
+        cache_folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def require_fuse(settings: MountSettings) -> None:

@@ -62,13 +62,14 @@ def runs(pid: int) -> bool:
 
 
 def test_mount_read_status_unmount_and_mount_again(rangefs: Run, url: str, mnt: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "c"
+    cache = tmp_path / "made" / "by the way" / "c"
     done = rangefs("mount", url, mnt, "--cache-dir", cache)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert read(mnt / "README.txt") == TEXT
     shown = status(rangefs, mnt)
     assert (shown["mountpoint"], shown["source"]) == (str(mnt), url)
     assert shown["reads"]["bytes"] == len(TEXT)
+    assert not [reason for reason in shown["reasons"] if "cache" in reason]
     assert f"{mnt}  " in rangefs("status", mnt).stdout
 
     done = rangefs("umount", mnt)
