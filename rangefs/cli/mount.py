@@ -105,7 +105,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
 
 
 def _make_way(cache_folder: Path) -> None:
-    """Make the folders above the cache's own. Where that fails the store says so, and the mount works without a cache."""
+    """Make the folders above the cache's own. Where that fails the store says so, and reads go on without."""
     with contextlib.suppress(OSError):
         cache_folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
