@@ -107,7 +107,8 @@ class Origin:
 
         def close_all() -> None:
             for stream in list(self._live):
-                stream.socket.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # gone already
+                    stream.socket.shutdown(socket.SHUT_RDWR)
 
         assert self._token is not None
         self._token.run_sync_soon(close_all)
