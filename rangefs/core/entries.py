@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import dropwhile, islice
 
 
 class Kind(enum.Enum):
@@ -19,8 +21,8 @@ class Entry:
     kind       FILE or FOLDER
     key        what to ask the source for, verbatim as upstream spelled it; a folder's key is what `Source.list` takes
     size       exact bytes; None where the listing has none or rounds it
-    mtime_ns   ns since the epoch; None where the listing has none or its zone is unknown
-    mtime_precision_ns  how coarse `mtime_ns` is (60 s in nginx's HTML, 1 s in JSON); 0 where exact
+    mtime_ns   ns since the epoch; None where the listing has none
+    mtime_precision_ns  how far off `mtime_ns` may be: 0 where exact, 1 s in nginx's JSON, 14 h in HTML without a zone
     etag       the validator, where the listing carries one (S3, WebDAV, catalogs), in the form answers will have it
     """
 
@@ -39,12 +41,19 @@ class Listing:
 
     escaped  how many names had to be escaped to be shown
     refused  how many entries could not be shown at all (counted, never silent)
+    complete  False where upstream is known to cut its listings off: a name that is not here may exist all the same
     """
 
     entries: tuple[Entry, ...]
     escaped: int = 0
     refused: int = 0
+    complete: bool = True
     by_name: dict[bytes, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {entry.name: entry for entry in self.entries})
+
+    def after(self, name: bytes, count: int) -> Iterator[Entry]:
+        """Up to `count` entries that follow `name`, in upstream's order."""
+        following = dropwhile(lambda entry: entry.name != name, self.entries)
+        return islice(following, 1, 1 + count)

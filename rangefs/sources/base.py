@@ -11,16 +11,14 @@ worst, a closed connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from rangefs.core.entries import Listing
 from rangefs.core.versions import Stat, Version
 
 
-@dataclass(slots=True)
 class Ticket:
     """A fetch's place in the queue for a connection.
 
@@ -29,7 +27,28 @@ class Ticket:
     How long a fetch may take is the caller's cancel scope: tries end at ``trio.current_effective_deadline()``.
     """
 
-    urgent: bool = True
+    __slots__ = ("_on_urgent", "_urgent")
+
+    def __init__(self, urgent: bool = True) -> None:
+        self._urgent = urgent
+        self._on_urgent: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Ticket(urgent={self._urgent})"
+
+    @property
+    def urgent(self) -> bool:
+        return self._urgent
+
+    @urgent.setter
+    def urgent(self, urgent: bool) -> None:
+        self._urgent = urgent
+        if urgent and self._on_urgent is not None:
+            self._on_urgent()
+
+    def when_urgent(self, wake: Callable[[], None] | None) -> None:
+        """Whom to tell when this becomes urgent; the queue it stands in sets and clears this."""
+        self._on_urgent = wake
 
 
 class Body(Protocol):

@@ -1,0 +1,171 @@
+"""The wiring of one mount: who is started, in which order, and who ends when.
+
+1. The cache is locked and recovered, the source is opened and asked once: what
+   can fail for a reason of the user's fails before anything is mounted.
+2. The kernel is given the mount point (`pyfuse3.init`).
+3. One nursery runs everything: the FUSE loop, the store's background work,
+   flights, the control socket, signals. When the FUSE loop ends (umount, a
+   signal, ``rangefs umount``) the nursery is cancelled.
+4. The mount is closed, then the source, then the cache (its last commit).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+import pyfuse3
+import trio
+
+from rangefs.core.figures import Figures
+from rangefs.core.settings import MountSettings
+from rangefs.errors import MountError, RangefsError
+from rangefs.fs.kernel import MAX_BACKGROUND, tune
+from rangefs.fs.namespace import Namespace
+from rangefs.fs.operations import Operations
+from rangefs.fs.tree import Folder
+from rangefs.ops.control import control_path, serve_control
+from rangefs.ops.notify import notifier_from
+from rangefs.ops.status import Identity, State, status_of
+from rangefs.read.flights import Flights
+from rangefs.read.reader import Reader
+from rangefs.sources.base import Source
+from rangefs.sources.registry import open_source
+from rangefs.store.store import Store
+
+log = logging.getLogger(__name__)
+
+# pyfuse3 starts tasks as requests need them, 99 by default; each background slot may need one, and look-ups more.
+MAX_TASKS = 2 * MAX_BACKGROUND
+# A signal lets the requests under way end by themselves for this long.
+GRACE_S = 1.0
+
+
+def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
+    """Mount, and serve until unmounted.
+
+    on_ready  called once, when the mount answers
+
+    Raises `RangefsError` (one line, says what to do) where it can't be mounted; nothing is left mounted then.
+    """
+    trio.run(_serve, settings, on_ready)
+
+
+async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
+    figures = Figures()
+    store = await Store.open(settings.cache, settings.source, figures.cache)
+    try:
+        source = open_source(settings.source, settings.upstream, figures.upstream)
+        try:
+            if not settings.offline:
+                await source.connect()
+            await _Mount(settings, source, store, figures).run(on_ready)
+        finally:
+            with trio.CancelScope(shield=True):
+                await source.aclose()
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.close()
+
+
+class _Mount:
+    """What runs while the mount is there."""
+
+    def __init__(self, settings: MountSettings, source: Source, store: Store, figures: Figures) -> None:
+        self._settings = settings
+        self._source = source
+        self._store = store
+        self._figures = figures
+        self._limits: tuple[str, ...] = ()
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Until the FUSE loop ends. Raises `MountError` where it can't begin."""
+        failure: RangefsError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                self._wire(nursery)
+                self._init()
+                try:
+                    await self._loop(nursery, on_ready)
+                finally:
+                    pyfuse3.close()
+                nursery.cancel_scope.cancel()
+        except* RangefsError as group:
+            failure = _first(group)
+        if failure is not None:
+            raise failure
+
+    def _wire(self, nursery: trio.Nursery) -> None:
+        settings, figures = self._settings, self._figures
+        timeout_s = settings.upstream.read_timeout_s
+        flights = Flights(self._source, self._store, nursery, figures, settings.memory_bytes, timeout_s)
+        self._reader = Reader(flights, self._store, nursery, figures, timeout_s, settings.max_full_fetch_bytes)
+        self._names = Namespace(self._source, self._store, self._reader, settings, figures, nursery, _invalidate)
+        self._operations = Operations(self._names, self._reader, settings)
+
+    def _init(self) -> None:
+        """Hand the mount point to the kernel; requests queue there until the loop runs."""
+        fsname = urllib.parse.quote(self._source.url(b""), safe="/:?=&@+~!$()*;[]")  # a comma would end the option
+        options = {"default_permissions", "ro", "nosuid", "nodev", "subtype=rangefs", f"fsname={fsname}"}
+        if self._settings.view.allow_other:
+            options.add("allow_other")
+        try:
+            pyfuse3.init(self._operations, str(self._settings.mountpoint), options)
+        except RuntimeError as exc:
+            where = self._settings.mountpoint
+            raise MountError(f"cannot mount on {where}: FUSE refused; `rangefs doctor` says more") from exc
+
+    async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
+        notifier = notifier_from(os.environ)
+        nursery.start_soon(self._store.run)
+        nursery.start_soon(notifier.keep_alive)
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        nursery.start_soon(self._announce, on_ready)
+        await nursery.start(serve_control, control_path(self._settings.mountpoint), {"status": self._status()})
+        log.info("%s is mounted on %s", self._source.url(b""), self._settings.mountpoint)
+        await pyfuse3.main(max_tasks=MAX_TASKS)
+        notifier.stopping()
+
+    async def _announce(self, on_ready: Callable[[], None]) -> None:
+        """Say so once the mount answers a system call. From a thread: the loop must be free to answer."""
+        self._limits = await trio.to_thread.run_sync(tune, self._settings.mountpoint, abandon_on_cancel=True)
+        on_ready()
+
+    def _status(self) -> Callable[[dict[str, Any]], Any]:
+        identity = Identity(str(self._settings.mountpoint), self._source.url(b""), os.getpid(), time.monotonic())
+
+        async def status(request: dict[str, Any]) -> dict[str, Any]:
+            reasons = [*self._store.reasons, *self._limits]
+            state = State.DEGRADED if reasons else State.OK
+            trouble = "--offline" if self._settings.offline else self._names.trouble
+            if trouble is not None:
+                state = State.OFFLINE
+                reasons.insert(0, trouble)
+            return status_of(identity, self._figures, self._reader.latency, time.monotonic(), state, reasons)
+
+        return status
+
+
+def _invalidate(parent: Folder, name: bytes) -> None:
+    """Make the kernel look the name up again. In pyfuse3's own thread: done here it may deadlock."""
+    pyfuse3.invalidate_entry_async(pyfuse3.InodeT(parent.ino), pyfuse3.FileNameT(name), ignore_enoent=True)
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("%s: unmounting", signal.Signals(number).name)
+            pyfuse3.terminate()
+            await trio.sleep(GRACE_S)
+            scope.cancel()
+
+
+def _first(group: BaseExceptionGroup[RangefsError]) -> RangefsError:
+    """One of them: they are all about the same mount."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,138 @@
+"""A blob: the bytes of one version as this mount has them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from rangefs.core.entries import Entry
+from rangefs.core.intervals import IntervalMap
+from rangefs.core.versions import Stat, Version
+from rangefs.core.window import Window
+from rangefs.errors import RangefsError, Stale
+from rangefs.read.flight import Flight
+
+if TYPE_CHECKING:
+    from rangefs.read.download import Download
+
+# In-place overwrites were seen to serve new bytes under the old validator for up to 2 s: what landed this long
+# before a change was noticed is not trusted (SEMANTICS §1).
+DOUBT_S = 3.0
+# A range that failed answers its next readers at once for this long: the kernel asks again, synchronously, after a
+# failed read-ahead, and would make its reader wait twice.
+REMEMBER_FAILURE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    start: int
+    end: int
+    error: RangefsError
+    until: float
+
+
+class Blob:
+    """One version: provisional until the first answer pins it, then fixed for good.
+
+    entry     what the listing promised; the pin must agree with it
+    stat      the version, None while provisional
+    index     where each byte is: a chunk's id, a flight, or missing
+    loaded    the chunks that the store has of it are in the index
+    ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
+    complete  every byte is stored: no need for a window
+    unserved  chunks that were stored before all of their bytes were read: up to where they were
+    on_quiet  called when no flight is under way or being stored any more
+    """
+
+    def __init__(self, entry: Entry, stat: Stat | None) -> None:
+        self.entry = entry
+        self.stat = stat
+        self.index: IntervalMap[int | Flight] = IntervalMap()
+        self.window = Window()
+        self.flights: set[Flight] = set()
+        self.download: Download | None = None
+        self.loaded = False
+        self.loading = trio.Lock()
+        self.ranges = True
+        self.complete = False
+        self.unserved: dict[int, int] = {}
+        self.superseded = False
+        self.known_bytes: int | None = stat.version.size if stat else entry.size
+        self.on_quiet: Callable[[], None] = _nothing
+        self._failures: list[_Failure] = []
+        self._recent: deque[tuple[float, int]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Blob {self.entry.key!r} {self.stat and self.stat.version.validator} {self.index!r}>"
+
+    @property
+    def key(self) -> bytes:
+        return self.entry.key
+
+    @property
+    def version(self) -> Version | None:
+        return self.stat.version if self.stat else None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, as far as anyone knows: the pin's, then the listing's, then a download's that has ended."""
+        return self.known_bytes
+
+    def pin(self, stat: Stat) -> None:
+        """An answer came from this version. The first one pins; what was promised before must agree.
+
+        Raises `Stale` where the file is not what the listing said: it has changed since.
+        """
+        if self.stat is None:
+            if not agrees(self.entry, stat):
+                raise Stale("the file has changed since it was listed", stat)
+            self.stat = stat
+            self.known_bytes = stat.version.size
+            self.ranges = self.ranges and stat.version.size is not None
+
+    def landed_chunk(self, chunk_id: int, served: int, end: int, now: float) -> None:
+        """Remember what has just been stored: for a while, in case a change is seen soon; and whether it was read."""
+        if served < end:
+            self.unserved[chunk_id] = served
+        self._recent.append((now, chunk_id))
+        while self._recent and self._recent[0][0] < now - DOUBT_S:
+            self._recent.popleft()
+
+    def first_use(self, chunk_id: int, start: int, end: int) -> int:
+        """How many of these bytes of a chunk were fetched ahead and never read before."""
+        served = self.unserved.get(chunk_id)
+        if served is None:
+            return 0
+        self.unserved[chunk_id] = max(served, end)
+        return min(end - start, max(0, end - served))
+
+    def doubtful(self, now: float) -> list[int]:
+        """Chunks that landed so shortly before a change was seen that they may belong to it."""
+        return [chunk_id for landed_at, chunk_id in self._recent if landed_at >= now - DOUBT_S]
+
+    def remember_failure(self, start: int, end: int, error: RangefsError, now: float) -> None:
+        self._failures = [f for f in self._failures if f.until > now]
+        self._failures.append(_Failure(start, end, error, now + REMEMBER_FAILURE_S))
+
+    def recent_failure(self, offset: int, now: float) -> RangefsError | None:
+        """Why this offset could not be had a moment ago."""
+        return next((f.error for f in self._failures if f.start <= offset < f.end and f.until > now), None)
+
+
+def _nothing() -> None:
+    """Nobody waits for the blob to be quiet."""
+
+
+def agrees(entry: Entry, stat: Stat) -> bool:
+    """Can `stat` be the version that the listing meant? A coarse time says nothing (its zone may be unknown)."""
+    if entry.size is not None and stat.version.size is not None and entry.size != stat.version.size:
+        return False
+    if entry.etag and stat.version.validator.startswith(("W/", '"')):
+        return entry.etag.removeprefix("W/") == stat.version.validator.removeprefix("W/")
+    if entry.mtime_ns is not None and stat.mtime_ns is not None and entry.mtime_precision_ns <= 1_000_000_000:
+        return entry.mtime_ns // 1_000_000_000 == stat.mtime_ns // 1_000_000_000
+    return True

@@ -1,0 +1,83 @@
+"""One budget for all buffers: flights, prefetch and write-behind reserve from it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from rangefs.core.figures import MemoryFigures
+
+# What prefetch leaves to readers who wait: a quarter of the budget.
+HEADROOM = 4
+
+
+class Budget:
+    """Bytes of buffer memory. Prefetch gives way first (`try_reserve`), readers wait last (`reserve`).
+
+    reclaim(n, urgent) is called when n bytes more are needed: it frees what can be spared by calling `release`; for a
+    reader (urgent) also landed buffers that still wait for the disk.
+    """
+
+    def __init__(self, limit_bytes: int, figures: MemoryFigures, reclaim: Callable[[int, bool], None]) -> None:
+        self.limit_bytes = limit_bytes
+        self._figures = figures
+        self._reclaim = reclaim
+        self._waiting: deque[tuple[int, trio.Event]] = deque()
+        figures.limit_bytes = limit_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        return self._figures.buffers_bytes
+
+    @property
+    def ahead_bytes(self) -> int:
+        """The most that prefetch may ever have."""
+        return self.limit_bytes - self.limit_bytes // HEADROOM
+
+    def spare(self) -> int:
+        """Bytes that prefetch may take now; 0 while a reader waits for memory."""
+        return 0 if self._waiting else max(0, self.ahead_bytes - self.used_bytes)
+
+    def try_reserve(self, size_bytes: int) -> bool:
+        """Reserve for prefetch, or say no."""
+        if size_bytes > self.spare() and not self._waiting:
+            self._reclaim(size_bytes - self.spare(), False)
+        if size_bytes > self.spare():
+            return False
+        self._figures.buffers_bytes += size_bytes
+        return True
+
+    async def reserve(self, size_bytes: int) -> None:
+        """Reserve for a reader, in turn. Cancelled: nothing is reserved.
+
+        More than the whole budget is granted once all else is free: a file must stay readable.
+        """
+        if not self._waiting and not self._fits(size_bytes):
+            self._reclaim(self.used_bytes + size_bytes - self.limit_bytes, True)
+        if not self._waiting and self._fits(size_bytes):
+            self._figures.buffers_bytes += size_bytes
+            return
+        granted = trio.Event()
+        place = (size_bytes, granted)
+        self._waiting.append(place)
+        try:
+            await granted.wait()
+        except trio.Cancelled:
+            if granted.is_set():
+                self.release(size_bytes)
+            else:
+                self._waiting.remove(place)
+            raise
+
+    def release(self, size_bytes: int) -> None:
+        """Give back; whoever waits longest is served first."""
+        self._figures.buffers_bytes -= size_bytes
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, granted = self._waiting.popleft()
+            self._figures.buffers_bytes += size
+            granted.set()
+
+    def _fits(self, size_bytes: int) -> bool:
+        return self.used_bytes + size_bytes <= self.limit_bytes or self.used_bytes == 0

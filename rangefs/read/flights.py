@@ -1,0 +1,209 @@
+"""Flights under way: launching, receiving, keeping, giving up.
+
+Each flight is one task. Its life: wait for memory (a reader's flight) or have
+it already (prefetch) → fetch, resuming after what has landed when the body is
+cut off → hand the bytes to the store → the index forgets the buffer. See the
+package's docstring for the states and invariants.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+import trio
+
+from rangefs.core.figures import Figures
+from rangefs.core.versions import Version
+from rangefs.errors import DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
+from rangefs.read.blob import Blob
+from rangefs.read.budget import Budget
+from rangefs.read.flight import Abandoned, Flight
+from rangefs.sources.base import Source, Ticket
+from rangefs.store.store import Store
+
+log = logging.getLogger(__name__)
+
+# Bodies cut off one after another before a byte has landed: then the origin counts as unreachable. The source has
+# its own tries for everything before the body.
+EMPTY_BODIES = 6
+# Writes to the cache under way at once: more would only queue in the kernel.
+WRITERS = 3
+# A flight given up early keeps what landed if it is worth a file.
+WORTH_KEEPING = 64 << 10
+
+
+class Flights:
+    """All flights of one mount."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        nursery: trio.Nursery,
+        figures: Figures,
+        memory_bytes: int,
+        timeout_s: float,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self.source = source
+        self.store = store
+        self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
+        self.timeout_s = timeout_s
+        self.clock = clock
+        self._nursery = nursery
+        self._writers = trio.Semaphore(WRITERS)
+        # Landed, oldest first: those that wait for a writer, and the memory tier, which the store did not take.
+        self._queued: OrderedDict[Flight, Blob] = OrderedDict()
+        self._kept: OrderedDict[Flight, Blob] = OrderedDict()
+
+    # -- launching -----------------------------------------------------------
+
+    def launch(self, blob: Blob, start: int, end: int, *, urgent: bool) -> Flight | None:
+        """Start fetching ``[start, end)``, and fill the index's gaps there with the flight.
+
+        Returns None for a flight ahead that memory does not allow.
+        """
+        flight = Flight(start, end, Ticket(urgent))
+        if not urgent:
+            if not self.budget.try_reserve(end - start):
+                return None
+            flight.reserved = end - start
+        blob.index.fill(start, end, flight)
+        blob.flights.add(flight)
+        self._nursery.start_soon(self._fly, blob, flight)
+        return flight
+
+    def abandon(self, blob: Blob) -> None:
+        """Nobody has the file open: stop what nobody waits for."""
+        for flight in blob.flights:
+            flight.abandon()
+
+    # -- a flight's life -----------------------------------------------------
+
+    async def _fly(self, blob: Blob, flight: Flight) -> None:
+        failure: RangefsError | None = None
+        flight.scope.deadline = self.clock() + self.timeout_s
+        with flight.scope:
+            try:
+                if not flight.reserved:
+                    await self.budget.reserve(flight.end - flight.start)
+                    flight.reserved = flight.end - flight.start
+                flight.allocate()
+                await self._receive(blob, flight)
+            except RangefsError as exc:
+                failure = exc
+        if flight.scope.cancelled_caught and flight.unwanted:
+            failure = Abandoned("nobody waited for it")
+        elif flight.scope.cancelled_caught:
+            failure = DeadlineExceeded(f"{self.source.url(blob.key)}: no answer within {self.timeout_s:g} s")
+        if failure is not None:
+            self._give_up(blob, flight, failure)
+        try:
+            await self.keep(blob, flight)
+        finally:
+            blob.flights.discard(flight)
+            if not blob.flights:
+                blob.on_quiet()
+
+    async def _receive(self, blob: Blob, flight: Flight) -> None:
+        """Fetch until all has landed, resuming after a body that was cut off."""
+        empty = 0
+        while flight.landed < flight.end:
+            before = flight.landed
+            async with self.source.fetch(blob.key, before, flight.end, blob.version, flight.ticket) as body:
+                blob.pin(body.stat)
+                if body.stat.version.size is not None:
+                    self._trim(blob, flight, body.stat.version.size)
+                try:
+                    async for data in body:
+                        flight.land(data)
+                        flight.scope.deadline = self.clock() + self.timeout_s
+                except Unreachable:
+                    empty = 0 if flight.landed > before else empty + 1
+                    if empty >= EMPTY_BODIES:
+                        raise
+
+    def _trim(self, blob: Blob, flight: Flight, size: int) -> None:
+        if size < flight.end:
+            blob.index.replace(size, flight.end, flight, None)
+            flight.trim(size)
+
+    def _give_up(self, blob: Blob, flight: Flight, failure: RangefsError) -> None:
+        """Make what has not landed missing again; remember why, for those who ask again at once."""
+        blob.index.replace(flight.landed, flight.end, flight, None)
+        if isinstance(failure, RangesIgnored):
+            blob.ranges = False
+        elif flight.ticket.urgent and not flight.unwanted:
+            blob.remember_failure(flight.landed, flight.end, failure, self.clock())
+        if isinstance(failure, Stale):
+            blob.superseded = True
+        flight.fail(failure)
+
+    # -- keeping what landed ---------------------------------------------------
+
+    async def keep(self, blob: Blob, flight: Flight) -> None:
+        """Hand what landed to the store; then the index points there and the buffer is let go.
+
+        Where the store does not take it, it stays in memory until the budget needs the room.
+        """
+        end, version = flight.landed, blob.version
+        worth = end - flight.start >= (WORTH_KEEPING if flight.failure else 1)
+        if version is None or not worth or blob.superseded:
+            self._forget(blob, flight)
+            return
+        self._queued[flight] = blob
+        async with self._writers:
+            if self._queued.pop(flight, None) is not None:
+                with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
+                    await self._store(blob, flight, version, end)
+
+    async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
+        chunk = await self.store.add(version, flight.start, flight.view(flight.start, end))
+        if chunk is None:
+            self._kept[flight] = blob
+            return
+        if blob.superseded:
+            self._forget(blob, flight)
+            await self.store.discard([chunk.id])
+            return
+        shadowed = self._adopt(blob, flight, chunk.id, end)
+        blob.landed_chunk(chunk.id, flight.served, end, self.clock())
+        self._forget(blob, flight)
+        size = blob.size
+        blob.complete = size is not None and flight.end == size and not self._incomplete(blob, size)
+        if shadowed:
+            await self.store.discard(shadowed)
+
+    def _adopt(self, blob: Blob, flight: Flight, chunk_id: int, end: int) -> list[int]:
+        """Point the index at the chunk, also where small older chunks lie inside it; say which are now unused."""
+        shadowed: list[int] = []
+        for piece in blob.index.cover(flight.start, end):
+            if piece.value is flight:
+                blob.index.assign(piece.start, piece.end, chunk_id)
+            elif isinstance(piece.value, int) and piece.value != chunk_id:
+                whole = blob.index.find(piece.start)
+                if whole and flight.start <= whole.start and whole.end <= end:
+                    blob.index.assign(piece.start, piece.end, chunk_id)
+                    shadowed.append(piece.value)
+        return shadowed
+
+    @staticmethod
+    def _incomplete(blob: Blob, size: int) -> bool:
+        return any(not isinstance(piece.value, int) for piece in blob.index.cover(0, size))
+
+    def _forget(self, blob: Blob, flight: Flight) -> None:
+        """The index lets go of the buffer."""
+        blob.index.replace(flight.start, max(flight.end, flight.landed), flight, None)
+        reserved, flight.reserved = flight.reserved, 0
+        self.budget.release(reserved)
+
+    def _reclaim(self, size_bytes: int, urgent: bool) -> None:
+        """Memory is short: drop the memory tier's oldest; for a reader who waits, also what waits for the disk."""
+        freed = 0
+        for tier in (self._kept, self._queued) if urgent else (self._kept,):
+            while tier and freed < size_bytes:
+                flight, blob = tier.popitem(last=False)
+                freed += flight.reserved
+                self._forget(blob, flight)

@@ -1,0 +1,63 @@
+"""A judged answer's body, held to what its headers promised."""
+
+from __future__ import annotations
+
+from rangefs.core.redact import redact_url
+from rangefs.core.versions import Stat
+from rangefs.errors import BadAnswer, Unreachable
+from rangefs.sources.exchange import Answer
+
+
+class ExchangeBody:
+    """`base.Body` over an open `Answer`: counts, and raises where the body is shorter or longer than promised.
+
+    httpx notices neither a body cut off by the end of the connection nor one longer than its Content-Range.
+    """
+
+    def __init__(self, answer: Answer, stat: Stat, start: int, end: int | None) -> None:
+        self.stat = stat
+        self.start = start
+        self.end = end
+        self._answer = answer
+        self._at = start
+        if end == start:
+            answer.expect_end()
+
+    def __repr__(self) -> str:
+        return f"<ExchangeBody [{self.start}, {self.end}) at {self._at} of {self._answer!r}>"
+
+    def __aiter__(self) -> ExchangeBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece = await self._answer.__anext__()
+        except StopAsyncIteration:
+            if self.end is not None and self._at < self.end:
+                raise Unreachable(f"{self._who}: cut off at {self._at} of {self.end}") from None
+            raise
+        self._at += len(piece)
+        if self.end is not None and self._at >= self.end:
+            if self._at > self.end:
+                raise BadAnswer(f"{self._who}: more bytes than promised, after {self.end}")
+            self._answer.expect_end()
+        return piece
+
+    @property
+    def _who(self) -> str:
+        return redact_url(str(self._answer.url))
+
+
+class EmptyBody:
+    """Nothing, for a range that begins at or past the end of the version found there."""
+
+    def __init__(self, stat: Stat, start: int) -> None:
+        self.stat = stat
+        self.start = start
+        self.end: int | None = start
+
+    def __aiter__(self) -> EmptyBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration

@@ -1,0 +1,91 @@
+"""Who may talk to an origin now: a semaphore that lets waiting readers pass those who only read ahead."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from rangefs.core.retry import Concurrency
+from rangefs.sources.base import Ticket
+
+# The share of the slots that only urgent tickets may take: a reader who comes while read-ahead fills the
+# line finds one free, and does not wait for 8 MiB of somebody's future.
+RESERVED_SHARE = 8
+
+
+class Gate:
+    """At most ``concurrency.limit`` requests at a time to one origin.
+
+    Urgent tickets first, then in order of arrival; a ticket that becomes urgent while it waits is looked at again
+    at once. Nothing here awaits between a look at the counts and their change.
+    """
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        self.concurrency = concurrency
+        self._taken = 0
+        self._queue: dict[Ticket, list[trio.Event]] = {}
+
+    def __repr__(self) -> str:
+        waiting = sum(len(events) for events in self._queue.values())
+        return f"<Gate {self._taken} of {self.concurrency.limit} taken, {waiting} waiting>"
+
+    @asynccontextmanager
+    async def slot(self, ticket: Ticket) -> AsyncIterator[None]:
+        """Waits for a slot and holds it. Cancelled while it waits: nothing was taken."""
+        await self.acquire(ticket)
+        try:
+            yield
+        finally:
+            self.release()
+
+    async def acquire(self, ticket: Ticket) -> None:
+        """As `slot`, for callers that release elsewhere."""
+        if not self._queue and self._has_room(ticket.urgent):
+            self._taken += 1
+            return
+        turn = trio.Event()
+        self._queue.setdefault(ticket, []).append(turn)
+        ticket.when_urgent(self._admit)
+        self._admit()
+        try:
+            await turn.wait()
+        except trio.Cancelled:
+            if turn.is_set():  # admitted and cancelled at once: pass the slot on
+                self.release()
+            raise
+        finally:
+            self._leave(ticket, turn)
+
+    def release(self) -> None:
+        self._taken -= 1
+        self._admit()
+
+    def _has_room(self, urgent: bool) -> bool:
+        limit = self.concurrency.limit
+        return self._taken < (limit if urgent else max(1, limit - limit // RESERVED_SHARE))
+
+    def _admit(self) -> None:
+        """Wakes as many as there is room for."""
+        while (turn := self._next()) is not None:
+            self._taken += 1
+            turn.set()
+
+    def _next(self) -> trio.Event | None:
+        for urgent in (True, False):
+            if not self._has_room(urgent):
+                continue
+            for ticket, turns in self._queue.items():
+                if ticket.urgent is urgent:
+                    waiting = next((turn for turn in turns if not turn.is_set()), None)
+                    if waiting is not None:
+                        return waiting
+        return None
+
+    def _leave(self, ticket: Ticket, turn: trio.Event) -> None:
+        turns = self._queue[ticket]
+        turns.remove(turn)
+        if not turns:
+            del self._queue[ticket]
+            ticket.when_urgent(None)

@@ -1,0 +1,26 @@
+"""Which module speaks to which kind of SOURCE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rangefs.core.figures import UpstreamFigures
+from rangefs.core.settings import UpstreamSettings
+from rangefs.errors import UsageError
+from rangefs.sources.base import Source
+from rangefs.sources.web import WebSource
+
+_SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] = {
+    "http": WebSource,
+    "https": WebSource,
+}
+
+
+def open_source(spec: str, settings: UpstreamSettings, figures: UpstreamFigures) -> Source:
+    """The source that `spec` names, not yet connected. Raises `UsageError` for what we can't speak to."""
+    scheme, separator, _ = spec.partition("://")
+    kind = _SOURCES.get(scheme.lower())
+    if not separator or kind is None:
+        known = ", ".join(f"{name}://" for name in sorted(_SOURCES))
+        raise UsageError(f"SOURCE must begin with one of {known}")
+    return kind(spec, settings, figures)

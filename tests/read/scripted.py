@@ -1,0 +1,106 @@
+"""A source in memory whose every answer a test can hold, cut, change or refuse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from rangefs.core.entries import Listing
+from rangefs.core.versions import Level, Stat, Version
+from rangefs.errors import NotFound, RangefsError, RangesIgnored, Stale, Unreachable
+from rangefs.sources.base import Ticket
+
+PIECE = 64 << 10
+
+
+@dataclass
+class ScriptedBody:
+    stat: Stat
+    start: int
+    end: int | None
+    pieces: AsyncIterator[bytes]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.pieces
+
+
+@dataclass
+class ScriptedSource:
+    """One file, `data`, whose version is `tag`.
+
+    hold     bodies stop before this offset until `release` is set
+    cut_at   the next body that passes this offset is cut off there, once
+    refuse   the next fetches raise these, first one first
+    ranges   False: the whole body whatever is asked
+    """
+
+    data: bytes
+    tag: str = '"1"'
+    level: Level = Level.STRONG
+    identity: str = "scripted"
+    hold: int | None = None
+    cut_at: int | None = None
+    ranges: bool = True
+    refuse: list[RangefsError] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    sent_bytes: int = 0
+    release: trio.Event = field(default_factory=trio.Event)
+
+    def version(self) -> Version:
+        return Version(b"file", self.level, self.tag, len(self.data))
+
+    async def connect(self) -> None:
+        """Always there."""
+
+    async def list(self, key: bytes) -> Listing:
+        raise NotFound("no folders here")
+
+    async def stat(self, key: bytes) -> Stat:
+        return Stat(self.version(), None)
+
+    def url(self, key: bytes) -> str:
+        return "scripted://file"
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    @asynccontextmanager
+    async def fetch(
+        self, key: bytes, start: int, end: int, pin: Version | None, ticket: Ticket
+    ) -> AsyncIterator[ScriptedBody]:
+        self.asked.append((start, end))
+        await trio.lowlevel.checkpoint()
+        if self.refuse:
+            raise self.refuse.pop(0)
+        if not self.ranges:
+            raise RangesIgnored("no ranges")
+        if pin is not None and pin != self.version():
+            raise Stale("changed", Stat(self.version(), None))
+        end = min(end, len(self.data))
+        yield ScriptedBody(Stat(self.version(), None), start, end, self._pieces(start, end))
+
+    @asynccontextmanager
+    async def fetch_whole(self, key: bytes, pin: Version | None, ticket: Ticket) -> AsyncIterator[ScriptedBody]:
+        self.asked.append((0, len(self.data)))
+        await trio.lowlevel.checkpoint()
+        yield ScriptedBody(Stat(self.version(), None), 0, len(self.data), self._pieces(0, len(self.data)))
+
+    async def _pieces(self, start: int, end: int) -> AsyncIterator[bytes]:
+        data = self.data  # a body under way is of the version that it began with
+        while start < end:
+            if self.hold is not None and start >= self.hold:
+                await self.release.wait()
+            stop = min(start + PIECE, end)
+            if self.hold is not None and start < self.hold:
+                stop = min(stop, self.hold)
+            if self.cut_at is not None and start <= self.cut_at < stop:
+                stop, self.cut_at = self.cut_at, None
+                yield data[start:stop]
+                raise Unreachable("cut off")
+            await trio.lowlevel.checkpoint()
+            self.sent_bytes += stop - start
+            yield data[start:stop]
+            start = stop

@@ -1,0 +1,223 @@
+"""Reads over flights and the store: each byte once, right, and never short."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from rangefs.core.versions import Level
+from rangefs.errors import BadAnswer, DeadlineExceeded, Stale, TooLarge, Unreachable
+from rangefs.read.blob import Blob
+from tests.read.conftest import MiB, bench
+
+
+async def quiet(blob: Blob) -> None:
+    """All that was fetched has been stored."""
+    while blob.flights:
+        await trio.sleep(0.01)
+
+
+async def test_overlapping_readers_share_each_byte(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+
+        async def part(seed: int) -> None:
+            rng = random.Random(seed)
+            at = rng.randrange(4) * MiB
+            while at < len(content):
+                end = min(at + rng.randrange(1, 300_000), len(content))
+                assert await b.read(blob, at, end) == content[at:end]
+                at = end
+
+        async with trio.open_nursery() as nursery:
+            for seed in range(24):
+                nursery.start_soon(part, seed)
+        assert b.source.sent_bytes == len(content)
+        assert sum(end - start for start, end in b.source.asked) == len(content)
+
+
+async def test_a_waiter_is_woken_when_its_own_bytes_are_there(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.hold = 8192
+        assert await b.read(blob, 0, 4096) == content[:4096]  # the flight is longer, and stuck
+        got: list[bytes] = []
+
+        async def second() -> None:
+            got.append(await b.read(blob, 4096, 20_000))
+
+        b.nursery.start_soon(second)
+        await wait_all_tasks_blocked()
+        assert got == []
+        b.source.release.set()
+        await wait_all_tasks_blocked(0.05)
+        assert got == [content[4096:20_000]]
+
+
+async def test_a_cut_off_body_is_resumed_where_it_stopped(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        b.source.cut_at = 100_000
+        assert await b.read(b.blob(), 0, 200_000) == content[:200_000]
+        assert b.source.asked[:2] == [(0, 262_144), (100_000, 262_144)]
+
+
+async def test_a_failure_is_remembered_for_a_moment_only(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.refuse = [Unreachable("down")]
+        for _ in range(3):
+            with pytest.raises(Unreachable):
+                await b.read(blob, 0, 4096)
+        assert len(b.source.asked) == 1
+        await trio.sleep(1.05)
+        assert await b.read(blob, 0, 4096) == content[:4096]
+
+
+async def test_no_read_mixes_two_versions(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        assert await b.read(blob, 0, 100) == content[:100]
+        await quiet(blob)
+        b.later_s = 10
+        b.source.data, b.source.tag = bytes(len(content)), '"2"'
+        with pytest.raises(Stale) as caught:
+            await b.read(blob, 8 * MiB, 8 * MiB + 100)
+        b.reader.supersede(blob)
+        assert caught.value.stat is not None
+        assert caught.value.stat.version.validator == '"2"'
+        assert await b.read(blob, 50, 150) == content[50:150], "what was cached of the old version stays readable"
+        with pytest.raises(Stale):
+            await b.read(blob, 4 * MiB, 4 * MiB + 1)
+
+
+async def test_bytes_that_landed_just_before_a_change_was_seen_are_not_trusted(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        await b.read(blob, 0, 100)
+        await quiet(blob)
+        b.source.tag = '"2"'
+        with pytest.raises(Stale):
+            await b.read(blob, 8 * MiB, 8 * MiB + 100)
+        b.reader.supersede(blob)
+        with pytest.raises(Stale):
+            await b.read(blob, 0, 100)
+
+
+async def test_a_file_that_is_not_as_listed_is_stale_at_its_first_answer(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.data = content + b"more"
+        with pytest.raises(Stale):
+            await b.read(blob, 0, 100)
+
+
+async def test_an_origin_without_ranges_is_downloaded_once_for_all(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.ranges = False
+
+        async def part(at: int) -> None:
+            assert await b.read(blob, at, at + 1000) == content[at : at + 1000]
+
+        async with trio.open_nursery() as nursery:
+            for at in range(0, len(content) - 1000, MiB):
+                nursery.start_soon(part, at)
+        assert b.source.asked.count((0, len(content))) == 1
+
+
+async def test_a_body_too_large_to_keep_is_streamed_in_order_only(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content, memory_bytes=16 * MiB, cache_bytes=4 * MiB) as b:
+        blob = b.blob()
+        b.reader._max_full_bytes = MiB
+        b.source.ranges = False
+        b.source.data = data = content * 5
+        blob.known_bytes = None
+        blob.entry = type(blob.entry)(b"file", blob.entry.kind, b"file", size=None)
+        with pytest.raises(TooLarge):
+            await b.read(blob, 40 * MiB, 40 * MiB + 10)
+        for at in range(0, len(data), 256 << 10):
+            assert await b.read(blob, at, min(at + (256 << 10), len(data))) == data[at : at + (256 << 10)]
+
+
+async def test_a_read_that_takes_too_long_ends_at_its_deadline(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content, timeout_s=0.3) as b:
+        b.source.hold = 0
+        with pytest.raises(DeadlineExceeded):
+            await b.read(b.blob(), 0, 100)
+
+
+async def test_prefetch_stops_when_the_file_is_closed(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        for at in range(0, 2 * MiB, 128 << 10):
+            await b.read(blob, at, at + (128 << 10))
+        b.source.hold = 3 * MiB
+        await b.read(blob, 2 * MiB, 2 * MiB + 1000)
+        b.reader.close(blob)
+        await wait_all_tasks_blocked(0.05)
+        assert not blob.flights
+        assert b.figures.memory.buffers_bytes == 0
+
+
+async def test_an_evicted_or_lost_chunk_is_fetched_again_in_the_same_read(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        await b.read(blob, 0, 200_000)
+        await wait_all_tasks_blocked(0.05)
+        ids = {s.value for s in blob.index if isinstance(s.value, int)}
+        assert ids, "the bytes were stored"
+        await b.store.discard([i for i in ids if isinstance(i, int)])
+        assert await b.read(blob, 100, 150_000) == content[100:150_000]
+
+
+async def test_bytes_survive_a_new_store_and_are_not_fetched_again(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        assert await b.read(blob, 0, len(content)) == content
+        await quiet(blob)
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        blob.pin(await b.source.stat(b"file"))
+        assert await b.read(blob, 0, len(content)) == content
+        assert b.source.asked == []
+        assert b.figures.reads.hit_bytes == len(content)
+
+
+async def test_memory_is_bounded_and_given_back(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content, memory_bytes=3 * MiB) as b:
+        blob, most = b.blob(), 0
+        for at in range(0, len(content), 64 << 10):
+            end = min(at + (64 << 10), len(content))
+            assert await b.read(blob, at, end) == content[at:end]
+            most = max(most, b.figures.memory.buffers_bytes)
+        assert most <= 3 * MiB
+        await quiet(blob)
+        assert b.figures.memory.buffers_bytes == 0
+
+
+async def test_a_weak_version_is_read_right_and_leaves_nothing_behind(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        b.source.level = Level.WEAK
+        blob = b.blob()
+        assert await b.read(blob, 0, MiB) == content[:MiB]
+        await quiet(blob)
+        b.store.opened(b.source.version())
+        assert await b.store.chunks(b.source.version())
+        b.store.closed(b.source.version())
+        with trio.fail_after(10):
+            while await b.store.chunks(b.source.version()):
+                await trio.sleep(0.01)
+
+
+async def test_an_unreadable_range_of_an_origin_that_breaks_is_an_error_never_a_short_read(
+    tmp_path: Path, content: bytes
+) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.refuse = [BadAnswer("wrong Content-Range")]
+        with pytest.raises(BadAnswer):
+            await b.read(blob, 0, 300_000)
