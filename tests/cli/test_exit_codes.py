@@ -116,6 +116,17 @@ def test_a_mount_that_does_not_come_up_is_one_line(
     assert done.stderr.count("\n") == 1
 
 
+def test_a_cache_whose_owner_is_just_leaving_is_waited_for(fake: Run, mountpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    done = fake("mount", "http://fake/leaving", mountpoint, "--cache-dir", tmp_path / "c")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_cache_that_stays_locked_is_refused(fake: Run, mountpoint: Path) -> None:
+    done = fake("mount", "http://fake/locked", mountpoint)
+    assert (done.returncode, done.stderr) == (1, "rangefs: in use by process 1\n")
+
+
 def test_a_bug_leaves_its_traceback_in_the_log(fake: Run, mountpoint: Path, tmp_path: Path) -> None:
     fake("mount", "http://fake/bug", mountpoint, "--log-file", tmp_path / "mount.log")
     assert "ValueError: a fault of ours" in (tmp_path / "mount.log").read_text()
