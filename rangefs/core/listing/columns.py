@@ -31,9 +31,8 @@ class Columns:
     mtime_precision_ns: int = 0
 
 
-_NOTHING = Columns()
-
-_DMY = rb"(?P<day>\d\d)-(?P<month>[A-Z][a-z]{2})-(?P<year>\d{4})"
+_DAY, _MONTH, _YEAR = rb"(?P<day>\d\d)", rb"(?P<month>[A-Z][a-z]{2})", rb"(?P<year>\d{4})"
+_DMY = _DAY + b"-" + _MONTH + b"-" + _YEAR
 _YMD = rb"(?P<year>\d{4})-(?P<month>\d\d|[A-Z][a-z]{2})-(?P<day>\d\d)"
 _TIME = rb"[ T](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
 _SIZE = rb"(?P<size>\S+)"
@@ -49,14 +48,14 @@ _FANCYINDEX_ROW = re.compile(
     rb'</td><td class="size">\s*(?P<size>[^<>]{1,40}?)\s*</td><td class="date">' + _YMD + _TIME + rb"</td>"
 )
 # mini_httpd: exact, but it shows folders without a slash, so the size may be that of a folder.
-_MINI_HTTPD = re.compile(rb"\s+" + _DMY.replace(b"-", b"") + _TIME + rb"\s+\d+\s*\Z")
+_MINI_HTTPD = re.compile(rb"\s+" + _DAY + _MONTH + _YEAR + _TIME + rb"\s+\d+\s*\Z")
 _DARKHTTPD = re.compile(rb"\s+" + _SIZE + rb"\s*\Z")
 _ANY_TIME = re.compile(rb"(?:" + _YMD + rb"|" + _DMY.replace(b"<", b"<d") + rb")" + _TIME)
 
 _TIME_TAG = re.compile(rb"<time\b[^<>]{0,99}\bdatetime=[\"']?([^\"'<>]{1,64})")
 _HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{4} [\d:]{8} GMT")
 _EXACT_TAG = re.compile(rb'<td\b[^<>]{0,99}\bdata-size="(\d{1,19})"|<size>(\d{1,19})</size>')
-_BYTES = re.compile(rb"(?<![\d.,])(\d{1,3}(?:,\d{3}){1,6}|\d{1,19})(?: |&nbsp;|\xc2\xa0)bytes?\b")
+_BYTES = re.compile(rb">\s*(\d{1,3}(?:,\d{3}){1,6}|\d{1,19})(?: |&nbsp;|\xc2\xa0)bytes?(?:\s|&nbsp;|\xc2\xa0)*<")
 _SIZE_HEADER = re.compile(rb">Size</a>|\bLast modified\b[^\n]{0,200}\bSize\b(?!\s*[(\[])")
 
 
@@ -83,9 +82,7 @@ class ColumnReader:
             return Columns(_exact(found["size"]))
         if found := _MINI_HTTPD.match(beside):
             return _zoneless(found, b"")
-        if b"<" not in beside:
-            return _NOTHING
-        return _tagged(beside)
+        return _of_unknown_server(beside)
 
 
 def _zoneless(found: re.Match[bytes], size: bytes) -> Columns:
@@ -99,8 +96,8 @@ def _exact(size: bytes) -> int | None:
     return int(size) if size.isdigit() and len(size) <= 19 else None
 
 
-def _tagged(beside: bytes) -> Columns:
-    """Table cells: exact where an attribute or a unit says so."""
+def _of_unknown_server(beside: bytes) -> Columns:
+    """A size where an attribute or a cell's unit says that it is exact, and whatever time there is."""
     size: int | None = None
     if found := _EXACT_TAG.search(beside):
         size = int(found[1] or found[2])
