@@ -48,7 +48,9 @@ def test_a_row_of_apache(beside: bytes, size: int | None) -> None:
 
 
 def test_a_description_is_no_size_where_apache_shows_no_sizes() -> None:
-    assert read(b"  2026-11-23 19:46  42 is the answer", b">Last modified</a> Description").size is None
+    without_sizes = b">Last modified</a>      <a href='?C=D;O=A'>Description</a><hr>"
+    assert read(b"  2026-11-23 19:46  42 is the answer", without_sizes).size is None
+    assert read(b"  23-Nov-2026 19:46  42", without_sizes).size is None  # UseOldDateFormat
 
 
 @pytest.mark.parametrize(
