@@ -31,9 +31,10 @@ from rangefs.errors import (
     Unreachable,
     UsageError,
 )
+from rangefs.sources.answers import Answer
 from rangefs.sources.base import Body, Ticket
 from rangefs.sources.bodies import EmptyBody, ExchangeBody
-from rangefs.sources.exchange import STALL_TIMEOUT_S, Answer, Ask, Exchange
+from rangefs.sources.exchange import STALL_TIMEOUT_S, Ask, Exchange
 from rangefs.sources.habits import Habits
 from rangefs.sources.urls import Url, encode_target, parse_url
 
@@ -74,6 +75,11 @@ class WebSource:
 
     def url(self, key: bytes) -> str:
         return redact_url(str(self._at(key)))
+
+    @property
+    def failing(self) -> bool:
+        """Does the origin leave requests without an answer, so that only probes are sent? What is cached may serve."""
+        return self._exchange.failing(self._root.origin)
 
     async def aclose(self) -> None:
         await self._exchange.aclose()
@@ -180,6 +186,8 @@ class WebSource:
                 verdict = self._judge_whole(answer, key, None)
         if not isinstance(verdict, Part | Whole):
             self._refuse(verdict, url)
+        if isinstance(verdict, Whole):
+            self._habits.answered_whole(key)
         return verdict.stat, answer.url
 
     @asynccontextmanager
@@ -265,6 +273,8 @@ class WebSource:
                 raise NotFound(f"{where}: not found")
             case Forbidden(403) if self._settings.forbidden_as_missing:
                 raise NotFound(f"{where}: not found (403)")
+            case Forbidden(401):
+                raise Denied(f"{where}: asks who we are (status 401): --netrc, --header-file or --bearer-token-file")
             case Forbidden(status):
                 raise Denied(f"{where}: access denied (status {status})")
             case ranges.Again(status):
