@@ -16,7 +16,7 @@ STALL_MIN_S = 2.0
 STALL_MAX_S = 30.0
 
 # Hedging pays only where the tail is heavy: a second request to an origin that is just evenly slow is load alone.
-HEDGE_MIN_S = 0.02
+HEDGE_MIN_S = 0.05
 HEDGE_TAIL = 3.0
 HEDGE_SHARE = 0.05
 HEDGE_BURST = 3.0

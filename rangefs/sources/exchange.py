@@ -51,12 +51,14 @@ class Ask:
     """A question, independent of where it is asked in the end.
 
     fresh  follow redirects anew, not from memory
+    hedge  its answer is small: where it is late it may be asked for twice
     """
 
     method: str
     url: Url
     headers: Mapping[str, str] = field(default_factory=dict)
     fresh: bool = False
+    hedge: bool = False
 
 
 class Exchange:
@@ -212,7 +214,7 @@ class Exchange:
         """
         peer = self._peer(url.origin)
         peer.hedges.earn()
-        late_s = peer.hedge_after_s if ticket.urgent else None
+        late_s = peer.hedge_after_s if ask.hedge and ticket.urgent else None
         if late_s is None:
             return await self._send(ask, url, ticket)
         race = _Race()

@@ -114,6 +114,8 @@ class Connection:
             self._left = 0
         elif b"content-length" in fields and b"transfer-encoding" not in fields:
             self._left = int(fields[b"content-length"])  # h11 has seen to it that it is one number
+        elif b"transfer-encoding" not in fields:
+            self._keep = False  # the end of the connection is the end of the body
         if self._left is not None:
             self._first = self._talk.trailing_data[0]
             if len(self._first) > self._left:  # bytes that nobody asked for: never taken for the next answer

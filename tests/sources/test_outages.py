@@ -160,11 +160,11 @@ class OnceStuck:
 
 
 async def heavy_tail(source: WebSource, url: str) -> None:
-    """Makes `source` believe that one answer in fifty takes 50 ms."""
+    """Makes `source` believe that one answer in thirty takes 60 ms."""
     from rangefs.sources.urls import parse_url
 
     peer = source._exchange._peer(parse_url(url).origin)
-    for late in [0.001] * 97 + [0.05] * 3:
+    for late in [0.001] * 97 + [0.06] * 3:
         peer._first_bytes.add(late)
 
 
@@ -206,6 +206,17 @@ async def test_errors_come_through_a_race_as_they_are() -> None:
 
         with pytest.raises(Denied):
             await read_range(source, b"file", 0, 100, PIN)
+        await source.aclose()
+
+
+async def test_a_large_range_is_never_hedged() -> None:
+    script, figures = OnceStuck(), UpstreamFigures()
+    async with origin(script) as server:
+        source = WebSource(server.url, UpstreamSettings(), figures)
+        await heavy_tail(source, server.url)
+        with trio.move_on_after(0.2):
+            await read_range(source, b"file", 0, 1 << 20, None)
+        assert figures.requests == 1
         await source.aclose()
 
 
