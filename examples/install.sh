@@ -22,13 +22,13 @@ packages() {
   local log; log=$(mktemp)
   # Debian asks this program before it starts a service; ours says no, and one that was there comes back.
   as_root sh -c '
-    log=$1; shift; policy=/usr/sbin/policy-rc.d
+    policy=/usr/sbin/policy-rc.d
     [ -e $policy ] && mv $policy $policy.before-rangefs
     trap "rm -f $policy; [ -e $policy.before-rangefs ] && mv $policy.before-rangefs $policy; true" EXIT
     printf "#!/bin/sh\nexit 101\n" >$policy && chmod 755 $policy
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update && apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1
-  ' sh "$log" "${missing[@]}" || { tail -n 5 "$log" >&2; die "could not install ${missing[*]}: see $log"; }
+    apt-get update && apt-get install -y --no-install-recommends "$@"
+  ' sh "${missing[@]}" >"$log" 2>&1 || { tail -n 5 "$log" >&2; die "could not install ${missing[*]}: see $log"; }
   rm -f "$log"
 }
 
