@@ -31,11 +31,12 @@ from rangefs.errors import RangefsError, TooManyRedirects, Unreachable
 from rangefs.sources.bandwidth import Bandwidth
 from rangefs.sources.base import Ticket
 from rangefs.sources.credentials import Credentials
+from rangefs.sources.dial import Dialer, tls_context
 from rangefs.sources.failures import Translated
 from rangefs.sources.gate import Gate
 from rangefs.sources.redirects import MAX_HOPS, REDIRECTS, Doors, Redirects, next_hop
-from rangefs.sources.transport import Transport, proxy_at, tls_context
-from rangefs.sources.urls import Origin, Url
+from rangefs.sources.transport import Transport
+from rangefs.sources.urls import Origin, Url, parse_url
 
 CONNECT_TIMEOUT_S = 5.0
 STALL_TIMEOUT_S = 10.0
@@ -155,16 +156,16 @@ class Exchange:
         self.bandwidth = Bandwidth(settings.bwlimit_bytes_s)
         self.credentials = Credentials(settings, root.origin)
         self._max_connections = settings.max_connections
-        self._timeouts = {"connect": CONNECT_TIMEOUT_S, "read": stall_timeout_s, "write": stall_timeout_s}
         self._gates: dict[Origin, Gate] = {}
         self._origin_urls: dict[Origin, httpx.URL] = {}
         self._redirects = Redirects()
-        self._transport = Transport(
-            IDLE_FACTOR * settings.max_connections,
+        dialer = Dialer(
             tls_context(settings.ca_file, settings.client_cert),
-            None if settings.proxy is None else proxy_at(settings.proxy),
             Doors(root.origin.host).may_reach,
+            None if settings.proxy is None else parse_url(settings.proxy).origin,
         )
+        idle = IDLE_FACTOR * settings.max_connections
+        self._transport = Transport(dialer, idle, CONNECT_TIMEOUT_S, stall_timeout_s)
 
     @asynccontextmanager
     async def open(self, ask: Ask, ticket: Ticket) -> AsyncIterator[Answer]:
@@ -198,6 +199,8 @@ class Exchange:
                 answer = await self._follow(ask, ticket)
             except Unreachable as error:
                 failure = error
+                if isinstance(error.__cause__, httpx.TimeoutException):
+                    await self._transport.drop_idle()
             else:
                 if answer.status == 401 and not renewed and await self._renewed(answer):
                     renewed = True
@@ -280,7 +283,7 @@ class Exchange:
                         self._origin_url(url.origin),
                         headers=headers,
                         stream=_NOTHING,
-                        extensions={"target": url.target, "timeout": self._timeouts},
+                        extensions={"origin": url.origin, "target": url.target},
                     )
                 )
         except BaseException:
