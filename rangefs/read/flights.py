@@ -219,7 +219,8 @@ class Flights:
                 whole = blob.index.find(piece.start)
                 if whole and flight.start <= whole.start and whole.end <= end:
                     blob.index.assign(piece.start, piece.end, chunk_id)
-                    shadowed.append(piece.value)
+                    if piece.value not in shadowed:  # a chunk may lie there in several pieces
+                        shadowed.append(piece.value)
         return shadowed
 
     @staticmethod
