@@ -193,6 +193,9 @@ class Flights:
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
+        if chunk is None and blob.closed:
+            self._forget(blob, flight)
+            return
         if chunk is None:
             self._kept[flight] = blob
             self.budget.press()
