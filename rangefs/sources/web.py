@@ -136,7 +136,7 @@ class WebSource:
         stat = await self.stat(key)
         validator = stat.version.validator
         entry = Entry(
-            name=unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F"),
+            name=shown(unquote_to_bytes(key.partition(b"?")[0])),
             kind=Kind.FILE,
             key=key,
             size=stat.version.size,
