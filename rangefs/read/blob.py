@@ -82,6 +82,11 @@ class Blob:
         """Bytes, as far as anyone knows: the pin's, then the listing's, then a download's that has ended."""
         return self.known_bytes
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing is being fetched or stored."""
+        return not self.flights and (self.download is None or self.download.over)
+
     def pin(self, stat: Stat) -> None:
         """An answer came from this version. The first one pins; what was promised before must agree.
 

@@ -104,7 +104,7 @@ class Flights:
             await self.keep(blob, flight)
         finally:
             blob.flights.discard(flight)
-            if not blob.flights:
+            if blob.quiet:
                 blob.on_quiet()
 
     async def _receive(self, blob: Blob, flight: Flight) -> None:

@@ -78,8 +78,8 @@ class Reader:
     def close(self, blob: Blob) -> None:
         """Nobody has it open: stop fetching ahead."""
         self._flights.abandon(blob)
-        if blob.download is not None and not blob.download.over:
-            blob.download.scope.cancel()
+        if blob.download is not None:
+            blob.download.abandon()
         if blob.version is not None and self._open.get(blob.version) is blob:
             del self._open[blob.version]
         blob.loaded = False
