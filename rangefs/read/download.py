@@ -127,7 +127,6 @@ class Download:
         flight = Flight(self.position, end, Ticket(urgent=True))
         await self._flights.budget.reserve(end - flight.start)
         flight.reserved = end - flight.start
-        flight.allocate()
         self.blob.index.fill(flight.start, end, flight)
         return flight
 
