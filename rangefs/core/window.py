@@ -72,7 +72,8 @@ class Stream:
 class Advice:
     """What to fetch for one read.
 
-    start, end  the demand: the bytes asked, rounded out; the reader waits for its part of it only
+    start, end  the demand: the bytes asked, rounded out, a whole piece for a stream that had nothing ahead of it; the
+                reader waits for its part of it only
     ahead       fetch up to this offset in the background (``ahead <= end``: nothing)
     piece       how large one range of the background part should be, in bytes
     """
@@ -107,9 +108,11 @@ class Window:
         if waits:
             stream.window = max(stream.window, GROWTH * stream.read)
         stream.window = max(stream.window, min(2 * PIECE_MAX, stream.read))
-        piece = max(PIECE_MIN, min(PIECE_MAX, _up(stream.window // PIECES)))
+        piece = max(PIECE_MIN, min(PIECE_MAX, _up(max(stream.window, stream.read) // PIECES)))
         ahead = min(stream.position + min(stream.window, limit), size)
-        return Advice(_down(start), min(_up(end), size), ahead, piece)
+        whole_piece = waits and stream.window >= 2 * PIECE_MIN
+        demand_end = max(end, _down(start) + piece) if whole_piece else end
+        return Advice(_down(start), min(_up(demand_end), size), ahead, piece)
 
     def _continue(self, start: int, end: int) -> Stream | None:
         """The stream that this read continues, moved on; None for a new one."""
