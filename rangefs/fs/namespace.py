@@ -222,6 +222,8 @@ class Namespace:
     def opened(self, file: File) -> None:
         """There is one more handle."""
         file.opens += 1
+        if file.blob is not None:
+            file.blob.closed = False
         if file.opens == 1 and file.stat is not None:
             self._store.opened(file.stat.version)
 
@@ -286,6 +288,7 @@ class Namespace:
             self.opened(file)
             self.closed(file)
             return
+        self._reader.close(blob)
         self._slim(file, blob)
         self.tree.forget(file.ino, 0)
 

@@ -44,6 +44,7 @@ class Blob:
     index     where each byte is: a chunk's id, a flight, or missing
     loaded    the chunks that the store has of it are in the index
     ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
+    closed    nobody has it open: no memory is held for it
     complete  every byte is stored: no need for a window
     unserved  chunks that were stored before all of their bytes were read: up to where they were
     superseded  upstream has another version by now, `successor` where it is known: nothing more can be fetched
@@ -60,6 +61,7 @@ class Blob:
         self.loaded = False
         self.loading = trio.Lock()
         self.ranges = True
+        self.closed = False
         self.complete = False
         self.unserved: dict[int, int] = {}
         self.superseded = False

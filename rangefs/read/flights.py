@@ -193,9 +193,12 @@ class Flights:
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
-        if chunk is None:
+        if chunk is None and not blob.closed:
             self._kept[flight] = blob
             self.budget.press()
+            return
+        if chunk is None:
+            self._forget(blob, flight)
             return
         if blob.superseded or flight.doubtful:
             self._forget(blob, flight)

@@ -80,6 +80,7 @@ class Reader:
 
     def close(self, blob: Blob) -> None:
         """Nobody has it open: stop fetching ahead."""
+        blob.closed = True
         self._flights.abandon(blob)
         if blob.download is not None:
             blob.download.abandon()
