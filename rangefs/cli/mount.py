@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rangefs.cli import background, mountpoints, options, order, places
+from rangefs.cli.advice import advised
 from rangefs.cli.parsing import Parser
 from rangefs.core.settings import MountSettings
 from rangefs.errors import CacheLocked, MountError, RangefsError
@@ -80,22 +81,38 @@ def set_up_logs(settings: MountSettings, log: Path | None) -> None:
 
 
 def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -> None:
-    """Mount and serve until unmounted. `on_ready` and the service manager hear when the mount answers."""
+    """Mount and serve until unmounted. `on_ready` and the service manager hear when the mount answers.
+
+    Raises `RangefsError`; where the mount never answered, its line says what to do too.
+    """
     # Only now: FUSE, trio and httpx take longer to load than most commands take to run.
     from rangefs.fs.mount import serve as serve_mount
 
     _make_way(settings.cache.folder)
     notifier = notify.notifier_from(os.environ)
+    answered = False
 
     def ready() -> None:
+        nonlocal answered
+        answered = True
         notifier.ready(f"Mounted on {settings.mountpoint}")
         if on_ready is not None:
             on_ready()
 
+    try:
+        _when_the_cache_is_free(lambda: serve_mount(settings, ready))
+    except RangefsError as error:
+        if answered:
+            raise
+        raise advised(error) from error
+
+
+def _when_the_cache_is_free(act: Callable[[], None]) -> None:
+    """Do it, again and again for a moment while another process has the cache."""
     patience_ends = time.monotonic() + LEAVING_S
     while True:
         try:
-            serve_mount(settings, ready)
+            act()
         except CacheLocked:
             if time.monotonic() > patience_ends:
                 raise

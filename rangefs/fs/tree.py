@@ -31,6 +31,7 @@ import trio
 
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.versions import Stat
+from rangefs.core.walk import Walk
 from rangefs.errors import RangefsError
 from rangefs.read.blob import Blob, agrees
 
@@ -52,10 +53,13 @@ class Folder:
 
     listing    what upstream has in it, None until first asked
     listed_at  when that was true
+    recalled   the listing is what the cache kept of an earlier mount: shown only where upstream can't be asked
     asked_at   when upstream was last asked in vain
     stale      upstream could not be asked again, the listing is older than the TTL
     asked      attributes that readdir did not know and someone asked for one by one
     refresh    the question under way
+    walk       someone who reads the files one after another
+    places     where each name is in the listing, once a walk needs it
     """
 
     ino: int
@@ -65,11 +69,20 @@ class Folder:
     lookups: int = 0
     listing: Listing | None = None
     listed_at: float = NEVER
+    recalled: bool = False
     asked_at: float = NEVER
     stale: bool = False
     asked: int = 0
     children: dict[bytes, Folder | File] = field(default_factory=dict)
     refresh: Question | None = None
+    walk: Walk | None = None
+    places: dict[bytes, int] | None = None
+
+    def place(self, name: bytes) -> int | None:
+        """Where a name is in the listing."""
+        if self.places is None and self.listing is not None:
+            self.places = {entry.name: at for at, entry in enumerate(self.listing.entries)}
+        return self.places.get(name) if self.places else None
 
 
 @dataclass(slots=True, eq=False)
@@ -143,7 +156,8 @@ class Tree:
 
     def update(self, folder: Folder, listing: Listing, now: float) -> list[bytes]:
         """A newer listing: returns the names that stand for something else now, or for nothing."""
-        folder.listing, folder.listed_at, folder.stale, folder.asked = listing, now, False, 0
+        folder.listing, folder.listed_at, folder.stale, folder.recalled, folder.asked = listing, now, False, False, 0
+        folder.walk = folder.places = None
         changed = []
         for name, node in list(folder.children.items()):
             entry = listing.by_name.get(name)

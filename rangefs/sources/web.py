@@ -16,9 +16,10 @@ from rangefs.core import ranges, validators
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.index import parse_index
+from rangefs.core.names import component
 from rangefs.core.ranges import Bad, Changed, Forbidden, Missing, Part, PastEnd, Refused, Verdict, Whole
 from rangefs.core.redact import redact_url
-from rangefs.core.settings import MiB, UpstreamSettings
+from rangefs.core.settings import KiB, MiB, UpstreamSettings
 from rangefs.core.versions import Stat, Version
 from rangefs.errors import (
     BadAnswer,
@@ -31,14 +32,17 @@ from rangefs.errors import (
     Unreachable,
     UsageError,
 )
+from rangefs.sources.answers import Answer
 from rangefs.sources.base import Body, Ticket
 from rangefs.sources.bodies import EmptyBody, ExchangeBody
-from rangefs.sources.exchange import STALL_TIMEOUT_S, Answer, Ask, Exchange
+from rangefs.sources.exchange import STALL_TIMEOUT_S, Ask, Exchange
 from rangefs.sources.habits import Habits
 from rangefs.sources.urls import Url, encode_target, parse_url
 
 # 64 MiB of index page are some 400,000 names; more is not a folder that anyone lists over HTML.
 PAGE_LIMIT_BYTES = 64 * MiB
+# Ranges up to here may be asked for twice when late: what the loser had sent by then is thrown away.
+HEDGE_BYTES = 256 * KiB
 # JSON first: it is exact. Caddy answers it to whoever names it; everyone else sends what they have.
 LISTING_ACCEPT = "application/json, text/html;q=0.9, */*;q=0.5"
 
@@ -74,6 +78,11 @@ class WebSource:
 
     def url(self, key: bytes) -> str:
         return redact_url(str(self._at(key)))
+
+    @property
+    def failing(self) -> bool:
+        """Does the origin leave requests without an answer, so that only probes are sent? What is cached may serve."""
+        return self._exchange.failing(self._root.origin)
 
     async def aclose(self) -> None:
         await self._exchange.aclose()
@@ -127,15 +136,16 @@ class WebSource:
     async def _list_the_file(self, key: bytes) -> Listing:
         stat = await self.stat(key)
         validator = stat.version.validator
+        name = component(unquote_to_bytes(key.partition(b"?")[0]))
         entry = Entry(
-            name=unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F"),
+            name=name.name,
             kind=Kind.FILE,
             key=key,
             size=stat.version.size,
             mtime_ns=stat.mtime_ns,
             etag=validator if validators.is_etag(validator) else "",
         )
-        return Listing((entry,))
+        return Listing((entry,), escaped=int(name.escaped))
 
     async def _page(self, answer: Answer, url: Url) -> bytes:
         """The body of an index page, whole."""
@@ -165,7 +175,7 @@ class WebSource:
     async def _learn(self, url: Url, key: bytes) -> tuple[Stat, Url]:
         """What is at `url` now, and the URL that told it: by HEAD, else by one byte, else by a plain GET's headers."""
         if not self._habits.refuses_head:
-            async with self._exchange.open(Ask("HEAD", url, fresh=True), Ticket()) as answer:
+            async with self._exchange.open(Ask("HEAD", url, fresh=True, hedge=True), Ticket()) as answer:
                 verdict = self._judge_whole(answer, key, None)
                 if isinstance(verdict, Part) and (verdict.end is not None or self._habits.ignores_ranges(key)):
                     return verdict.stat, answer.url
@@ -180,6 +190,8 @@ class WebSource:
                 verdict = self._judge_whole(answer, key, None)
         if not isinstance(verdict, Part | Whole):
             self._refuse(verdict, url)
+        if isinstance(verdict, Whole):
+            self._habits.answered_whole(key)
         return verdict.stat, answer.url
 
     @asynccontextmanager
@@ -188,7 +200,8 @@ class WebSource:
         if self._habits.ignores_ranges(key) and not fits:
             raise RangesIgnored(f"{self.url(key)}: this server has no ranges")
         headers = {"range": ranges.range_header(start, end), **self._preconditions(pin)}
-        async with self._exchange.open(Ask("GET", self._at(key), headers), ticket) as answer:
+        ask = Ask("GET", self._at(key), headers, hedge=end - start <= HEDGE_BYTES)
+        async with self._exchange.open(ask, ticket) as answer:
             verdict = ranges.judge(answer.status, answer.headers, key, start, end, pin, time.time())
             if isinstance(verdict, Part):
                 if answer.status == 206:
@@ -265,6 +278,8 @@ class WebSource:
                 raise NotFound(f"{where}: not found")
             case Forbidden(403) if self._settings.forbidden_as_missing:
                 raise NotFound(f"{where}: not found (403)")
+            case Forbidden(401):
+                raise Denied(f"{where}: asks who we are (status 401): --netrc, --header-file or --bearer-token-file")
             case Forbidden(status):
                 raise Denied(f"{where}: access denied (status {status})")
             case ranges.Again(status):

@@ -24,7 +24,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     fate = settings.source.rpartition("/")[2]
     if fate == "refused":
-        raise Unreachable("http://fake/: connection refused: is the server up?")
+        raise Unreachable("http://fake/: connection refused")
     if fate == "badfile":
         raise UsageError("--netrc: others can read it: chmod 600")
     if fate == "bug":
@@ -36,6 +36,9 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     if fate == "leaving" and not (settings.cache.folder / "asked").exists():
         (settings.cache.folder / "asked").touch()
         raise CacheLocked("in use by process 1")
+    if fate == "slow":
+        logger.info("not serving yet as %d", os.getpid())
+        time.sleep(60)
     if fate == "locked":
         raise CacheLocked("in use by process 1")
     on_ready()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -100,7 +105,7 @@ def test_a_background_mount_returns_when_it_answers_and_goes_on(fake: Run, mount
 @pytest.mark.parametrize(
     ("fate", "status", "words"),
     [
-        ("refused", 1, "rangefs: http://fake/: connection refused: is the server up?"),
+        ("refused", 1, "rangefs: http://fake/: connection refused; is the server up, and the address right?"),
         ("badfile", 2, "rangefs: --netrc: others can read it: chmod 600"),
         ("bug", 1, "rangefs: internal error (ValueError): see "),
         ("dies", 1, "rangefs: rangefs ended before the mount answered (exit status 3): see "),
@@ -146,7 +151,10 @@ def test_in_the_foreground_the_log_is_standard_error(fake: Run, mountpoint: Path
     assert done.returncode == 0
     assert '"logger": "rangefs.fake"' in done.stderr
     done = fake("mount", "http://fake/refused", mountpoint, "--foreground")
-    assert (done.returncode, done.stderr) == (1, "rangefs: http://fake/: connection refused: is the server up?\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "rangefs: http://fake/: connection refused; is the server up, and the address right?\n",
+    )
 
 
 def test_a_log_file_that_cannot_be_made_is_one_line(fake: Run, mountpoint: Path, tmp_path: Path) -> None:
@@ -155,6 +163,53 @@ def test_a_log_file_that_cannot_be_made_is_one_line(fake: Run, mountpoint: Path,
         assert done.returncode == 1
         assert "log file" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_nothing_that_was_inherited_is_kept_open(
+    fake: Run, home: dict[str, str], mountpoint: Path, tmp_path: Path
+) -> None:
+    """A shell that waits for the end of a pipe, or holds a lock by flock(1), must not wait for the mount."""
+    reading, writing = os.pipe()
+    command = [sys.executable, Path(__file__).parent / "fake_rangefs.py", "mount", "http://fake/ok", mountpoint]
+    more = ["--log-file", tmp_path / "mount.log"]
+    done = subprocess.run([*command, *more], env=home, pass_fds=[writing], timeout=30, check=False)
+    os.close(writing)
+    assert done.returncode == 0
+    assert select.select([reading], [], [], 10)[0]
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
+def test_ctrl_c_while_waiting_ends_the_background_process_too(
+    home: dict[str, str], mountpoint: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "mount.log"
+    command = [sys.executable, Path(__file__).parent / "fake_rangefs.py", "mount", "http://fake/slow", mountpoint]
+    with subprocess.Popen([*command, "--log-file", log], env=home) as process:
+        deadline = time.monotonic() + 20
+        while not (log.exists() and "not serving yet" in log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        child = int(log.read_text().split()[-1])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_closed_standard_files_are_no_trouble(home: dict[str, str], mountpoint: Path, tmp_path: Path) -> None:
+    program = Path(__file__).parent / "fake_rangefs.py"
+    command = (
+        f"exec {sys.executable} {program} mount http://fake/short {mountpoint} --log-file {tmp_path}/l <&- >&- 2>&-"
+    )
+    assert subprocess.run(["sh", "-c", command], env=home, timeout=30, check=False).returncode == 0
+    assert "serving" in (tmp_path / "l").read_text()
+
+
+def test_a_name_that_is_no_utf8_leaves_as_it_came(home: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable.encode(), b"-m", b"rangefs", b"umount", os.fsencode(tmp_path) + b"/\xff"]
+    done = subprocess.run(command, env=home, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"rangefs: " + os.fsencode(tmp_path) + b"/\xff is not mounted\n"
 
 
 # -- mount.rangefs ------------------------------------------------------------------

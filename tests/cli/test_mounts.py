@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -137,6 +138,23 @@ def test_a_dead_mount_can_be_unmounted(rangefs: Run, url: str, mnt: Path) -> Non
     assert mountpoints.mount_at(mnt) is None
 
 
+def test_a_stopped_mount_is_not_taken_for_a_dead_one(rangefs: Run, url: str, mnt: Path) -> None:
+    assert rangefs("mount", url, mnt).returncode == 0
+    handle = os.pidfd_open(status(rangefs, mnt)["pid"])
+    signal.pidfd_send_signal(handle, signal.SIGSTOP)
+    try:
+        done = rangefs("status", mnt)
+        assert done.returncode == 1
+        assert f"{mnt} does not answer" in done.stderr
+        done = rangefs("mount", url, mnt)
+        assert done.returncode == 1
+        assert "is already a rangefs mount" in done.stderr
+    finally:
+        signal.pidfd_send_signal(handle, signal.SIGCONT)
+        os.close(handle)
+    assert read(mnt / "README.txt") == TEXT
+
+
 def test_sigterm_unmounts(rangefs: Run, url: str, mnt: Path) -> None:
     assert rangefs("mount", url, mnt).returncode == 0
     handle = os.pidfd_open(status(rangefs, mnt)["pid"])
@@ -165,6 +183,28 @@ def test_a_single_file_is_shown_alone(rangefs: Run, url: str, mnt: Path) -> None
     assert listed.stdout == "README.txt\n"
 
 
+def test_systemd_hears_ready_when_the_mount_answers_then_life_signs_then_stopping(
+    home: dict[str, str], url: str, mnt: Path, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        command = [sys.executable, "-m", "rangefs", "mount", url, mnt, "--foreground"]
+        with subprocess.Popen(command, env=home | told, stderr=subprocess.PIPE) as process:
+            while (message := manager.recv(4096)) == b"WATCHDOG=1":
+                pass
+            assert message == f"READY=1\nSTATUS=Mounted on {mnt}".encode()
+            assert read(mnt / "README.txt") == TEXT
+            assert manager.recv(4096) == manager.recv(4096) == b"WATCHDOG=1"
+            process.terminate()
+            while (message := manager.recv(4096)) == b"WATCHDOG=1":
+                pass
+            assert message.startswith(b"STOPPING=1\n")
+            process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
 # -- mount(8) -------------------------------------------------------------------------
 
 
@@ -185,8 +225,8 @@ def mount8(tmp_path: Path, home: dict[str, str]) -> Callable[[str], subprocess.C
         done = subprocess.run(
             ["unshare", "-m", "sh", "-c", overlay + script], capture_output=True, text=True, timeout=60, check=False
         )
-        if done.returncode == 99:
-            pytest.skip("no overlay mounts here")
+        if done.returncode == 99 or done.stderr.startswith("unshare: "):
+            pytest.skip("no mount namespaces or overlay mounts here")
         return done
 
     return run
