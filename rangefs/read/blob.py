@@ -11,6 +11,7 @@ import trio
 
 from rangefs.core.entries import Entry
 from rangefs.core.intervals import IntervalMap
+from rangefs.core.validators import compatible
 from rangefs.core.versions import Stat, Version
 from rangefs.core.window import Window
 from rangefs.errors import RangefsError, Stale
@@ -90,9 +91,13 @@ class Blob:
     def pin(self, stat: Stat) -> None:
         """An answer came from this version. The first one pins; what was promised before must agree.
 
-        Raises `Stale` where the file is not what the listing said: it has changed since.
+        Later ones are looked at again: several may have been asked for before the first one pinned.
+        Raises `Stale` where the file is not what the listing said, or not what pinned: it has changed since.
         """
-        if self.stat is None:
+        if self.stat is not None:
+            if not compatible(self.stat.version, stat):
+                raise Stale("the file has changed since it was opened", stat)
+        else:
             if not agrees(self.entry, stat):
                 raise Stale("the file has changed since it was listed", stat)
             self.stat = stat
