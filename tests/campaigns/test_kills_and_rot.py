@@ -1,6 +1,6 @@
 """Killed at random moments under load, its cache damaged behind its back: never a wrong byte, and cheap to resume.
 
-15 rounds in CI, 300 with RANGEFS_LONG=1; the seed of each round is in its failure.
+Six rounds in CI, 300 with RANGEFS_LONG=1; the seed of each round is in its failure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.trees import MiB, age, content, first_difference
 pytestmark = [pytest.mark.mount, pytest.mark.campaign]
 
 LONG = os.environ.get("RANGEFS_LONG") == "1"
-ROUNDS = 300 if LONG else 15
+ROUNDS = 300 if LONG else 6
 READERS = 4
 SIZE = 16 * MiB
 NAMES = ("a.bin", "b.bin", "c.bin")
