@@ -69,11 +69,20 @@ class Budget:
                 self.release(size_bytes)
             else:
                 self._waiting.remove(place)
+                self._grant()  # whoever stood behind may fit where this one did not
             raise
 
     def release(self, size_bytes: int) -> None:
         """Give back; whoever waits longest is served first."""
         self._figures.buffers_bytes -= size_bytes
+        self._grant()
+
+    def press(self) -> None:
+        """There is something new that can be spared: a reader who waits for memory gets it."""
+        if self._waiting:
+            self._reclaim(self.used_bytes + self._waiting[0][0] - self.limit_bytes, True)
+
+    def _grant(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):
             size, granted = self._waiting.popleft()
             self._figures.buffers_bytes += size

@@ -16,7 +16,7 @@ import trio
 
 from rangefs.core.figures import Figures
 from rangefs.core.versions import Version
-from rangefs.errors import DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
+from rangefs.errors import Broken, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
 from rangefs.read.budget import Budget
 from rangefs.read.flight import Abandoned, Flight
@@ -76,9 +76,12 @@ class Flights:
         return flight
 
     def abandon(self, blob: Blob) -> None:
-        """Nobody has the file open: stop what nobody waits for."""
+        """Nobody has the file open: stop what nobody waits for, and let go of what only memory has."""
         for flight in blob.flights:
             flight.abandon()
+        for flight in [flight for flight, owner in self._kept.items() if owner is blob]:
+            del self._kept[flight]
+            self._forget(blob, flight)
 
     # -- a flight's life -----------------------------------------------------
 
@@ -93,6 +96,9 @@ class Flights:
                 await self._receive(blob, flight)
             except RangefsError as exc:
                 failure = exc
+            except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
+                log.exception("a fetch failed: a bug in rangefs")
+                failure = Broken("a bug in rangefs, the log has more")
         if flight.scope.cancelled_caught and flight.unwanted:
             failure = Abandoned("nobody waited for it")
         elif flight.scope.cancelled_caught:
@@ -145,7 +151,8 @@ class Flights:
     async def keep(self, blob: Blob, flight: Flight) -> None:
         """Hand what landed to the store; then the index points there and the buffer is let go.
 
-        Where the store does not take it, it stays in memory until the budget needs the room.
+        Where the store does not take it, it stays in memory until the budget needs the room or the file is closed.
+        Cancelled while it waits for its turn: the buffer is let go.
         """
         end, version = flight.landed, blob.version
         worth = end - flight.start >= (WORTH_KEEPING if flight.failure else 1)
@@ -153,15 +160,25 @@ class Flights:
             self._forget(blob, flight)
             return
         self._queued[flight] = blob
-        async with self._writers:
+        self.budget.press()
+        try:
+            async with self._writers:
+                if self._queued.pop(flight, None) is not None:
+                    with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
+                        await self._store(blob, flight, version, end)
+        except trio.Cancelled:
             if self._queued.pop(flight, None) is not None:
-                with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
-                    await self._store(blob, flight, version, end)
+                self._forget(blob, flight)
+            raise
+        except Exception:  # the boundary, as in `_fly`: a cache failure is never a user's failure
+            log.exception("a chunk could not be kept: a bug in rangefs")
+            self._forget(blob, flight)
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
         if chunk is None:
             self._kept[flight] = blob
+            self.budget.press()
             return
         if blob.superseded:
             self._forget(blob, flight)
