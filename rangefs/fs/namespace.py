@@ -27,6 +27,8 @@ from rangefs.core.listing import kept
 from rangefs.core.settings import MountSettings
 from rangefs.core.validators import compatible
 from rangefs.core.versions import Stat
+from rangefs.core.walk import Walk
+from rangefs.core.window import WHOLE
 from rangefs.errors import (
     Broken,
     DeadlineExceeded,
@@ -39,6 +41,7 @@ from rangefs.errors import (
 )
 from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.blob import Blob, agrees
+from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
 from rangefs.store.store import Store, StoredObject
@@ -225,6 +228,8 @@ class Namespace:
         if file.size == 0 and file.stat is None:
             return file.blob
         if now - file.validated_at >= self._ttl_s and now - file.asked_at >= PAUSE_S:
+            for flight in file.blob.flights:  # perhaps fetched ahead: someone waits for it now
+                flight.ticket.urgent = True
             await self._within(self._open_s, self._ask(file, self._validate))
             if file.spent:
                 raise Stale("the file has changed")
@@ -233,6 +238,8 @@ class Namespace:
     def opened(self, file: File) -> None:
         """There is one more handle."""
         file.opens += 1
+        if file.blob is not None:
+            file.blob.closed = False
         if file.opens == 1 and file.stat is not None:
             self._store.opened(file.stat.version)
 
@@ -259,10 +266,52 @@ class Namespace:
         if not file.opens and file.blob is blob:
             file.blob = Blob(file.entry, blob.stat) if blob.stat else None
 
+    def visited(self, file: File) -> None:
+        """A file is being read from its start: fetch the small files that a walk through its folder comes to next."""
+        folder = file.parent
+        place = folder.place(file.name)
+        if place is None or folder.listing is None:
+            return
+        if folder.walk is None:
+            folder.walk = Walk()
+        for at in folder.walk.visit(place):
+            if at < len(folder.listing.entries):
+                self._fetch_ahead(folder, folder.listing.entries[at])
+
+    def _fetch_ahead(self, folder: Folder, entry: Entry) -> None:
+        if entry.kind is not Kind.FILE or entry.size is None or not 0 < entry.size <= WHOLE:
+            return
+        file = self.tree.child(folder, entry)
+        if isinstance(file, File) and file.blob is None and file.question is None:
+            file.blob = Blob(entry, None)
+            file.question = Question()
+            self._nursery.start_soon(self._walked_to, file, file.blob, file.question)
+
+    async def _walked_to(self, file: File, blob: Blob, question: Question) -> None:
+        await self._answer(file, question, self._peek)
+        blob.on_quiet = lambda: self._unvisited(file, blob)
+        if blob.quiet:
+            self._unvisited(file, blob)
+
+    async def _peek(self, file: File) -> None:
+        await self._pin(file, urgent=False)
+
+    def _unvisited(self, file: File, blob: Blob) -> None:
+        """What was fetched ahead is stored. A weak version that nobody has opened meanwhile has come for nothing."""
+        if file.opens or file.blob is not blob:
+            return
+        if blob.stat is not None and not blob.stat.version.level.durable:
+            self.opened(file)
+            self.closed(file)
+            return
+        self._reader.close(blob)
+        self._slim(file, blob)
+        self.tree.forget(file.ino, 0)
+
     async def _validate(self, file: File) -> None:
         """Pin a provisional file, or ask whether the pinned version is still current."""
         if file.stat is None:
-            await self._pin(file)
+            await self._pin(file, urgent=True)
             return
         try:
             await self._compare(file, file.stat)
@@ -278,12 +327,12 @@ class Namespace:
             raise Stale("the file has changed", seen)
         await self._validated(file, stat)
 
-    async def _pin(self, file: File) -> None:
+    async def _pin(self, file: File, urgent: bool) -> None:
         """By what the cache knows, by a HEAD where the bytes are here already, else by fetching the first bytes."""
         known = await self._store.find(file.key)
         stat = Stat(known.version, known.mtime_ns) if known else None
         if known is None or stat is None or not agrees(file.entry, stat):
-            await self._pin_by_fetching(file)
+            await self._pin_by_fetching(file, urgent)
             return
         age_s = self._wall() - known.validated_at_s
         if 0 <= age_s < self._ttl_s:
@@ -303,10 +352,12 @@ class Namespace:
         self._failed(error)
         file.stale, file.asked_at = True, self._clock()
 
-    async def _pin_by_fetching(self, file: File) -> None:
+    async def _pin_by_fetching(self, file: File, urgent: bool) -> None:
         blob = file.blob
         assert blob is not None
-        flight = self._reader.head(blob)
+        flight = self._reader.head(blob, urgent)
+        if flight is None and not urgent:
+            raise Abandoned("no memory to fetch ahead")
         if flight is not None:
             await flight.wait(1)
             if isinstance(flight.failure, RangesIgnored):
@@ -390,7 +441,9 @@ class Namespace:
             self._nursery.start_soon(self._answer, file, file.question, how)
         question = file.question
         await question.done.wait()
-        if question.error is not None:
+        if isinstance(question.error, Abandoned):  # it was asked ahead, and given up: this time it matters
+            await self._ask(file, how)
+        elif question.error is not None:
             raise question.error
 
     async def _answer(self, file: File, question: Question, how: Callable[[File], Awaitable[None]]) -> None:

@@ -199,6 +199,8 @@ class Operations(pyfuse3.Operations):
         blob = file.blob
         assert blob is not None
         end = off + size
+        if off == 0:
+            self._names.visited(file)
         if blob.size is not None and end > blob.size:
             end = blob.size
             if off >= end:

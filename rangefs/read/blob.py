@@ -59,9 +59,9 @@ class Blob:
         self.flights: set[Flight] = set()
         self.download: Download | None = None
         self.loaded = False
-        self.closed = False
         self.loading = trio.Lock()
         self.ranges = True
+        self.closed = False
         self.complete = False
         self.unserved: dict[int, int] = {}
         self.superseded = False

@@ -110,8 +110,11 @@ class Reader:
 
     # -- reading ---------------------------------------------------------------
 
-    def head(self, blob: Blob) -> Flight | None:
-        """Start fetching the first bytes of a file that is being opened; its answer pins the version."""
+    def head(self, blob: Blob, urgent: bool) -> Flight | None:
+        """Start fetching the first bytes of a file that is, or will be, opened; its answer pins the version.
+
+        None where there is nothing to ask for by range, or (if not urgent) no memory to spare.
+        """
         if blob.size == 0 or not blob.ranges:
             return None
         under_way = blob.index.find(0)
@@ -119,7 +122,7 @@ class Reader:
             return under_way.value
         size = blob.size if blob.size is not None else 1 << 62
         advice = blob.window.advise(0, 1, size, True, 0)
-        return self._flights.launch(blob, 0, advice.end, urgent=True)
+        return self._flights.launch(blob, 0, advice.end, urgent=urgent)
 
     def read_nowait(self, blob: Blob, start: int, end: int) -> Bytes | None:
         """Bytes ``[start, end)``, already clamped to the size, if they are all here in one piece; else None."""

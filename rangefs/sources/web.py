@@ -19,6 +19,7 @@ from rangefs.core import ranges, validators
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.index import parse_index
+from rangefs.core.names import component
 from rangefs.core.ranges import Bad, Changed, Forbidden, Missing, Part, PastEnd, Refused, Verdict, Whole
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import KiB, MiB, UpstreamSettings
@@ -140,15 +141,16 @@ class WebSource:
     async def _list_the_file(self, key: bytes) -> Listing:
         stat = await self.stat(key)
         validator = stat.version.validator
+        name = component(unquote_to_bytes(key.partition(b"?")[0]))
         entry = Entry(
-            name=unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F"),
+            name=name.name,
             kind=Kind.FILE,
             key=key,
             size=stat.version.size,
             mtime_ns=stat.mtime_ns,
             etag=validator if validators.is_etag(validator) else "",
         )
-        return Listing((entry,))
+        return Listing((entry,), escaped=int(name.escaped))
 
     async def _page(self, answer: Answer, url: Url) -> bytes:
         """The body of an index page, whole."""

@@ -241,7 +241,7 @@ async def test_opening_again_joins_the_first_fetch_that_is_under_way(tmp_path: P
     async with bench(tmp_path, content) as b:
         blob = b.blob()
         b.source.hold = 0
-        assert b.reader.head(blob) is b.reader.head(blob)
+        assert b.reader.head(blob, urgent=True) is b.reader.head(blob, urgent=True)
         b.source.release.set()
 
 
