@@ -305,7 +305,7 @@ class Store:
                 return None
             parts.shelf.acquire(chunk)
             try:
-                found = await parts.threads.run(lambda: read_chunk(parts.disk, chunk, start, end))
+                found = await parts.threads.run(lambda: read_chunk(parts.disk, chunk, start, end), for_reader=True)
             finally:
                 parts.shelf.release(chunk)
         except (BadChunk, OSError) as error:
@@ -321,7 +321,7 @@ class Store:
         assert object_row is not None
         version = parts.ledger.objects.version(object_row)
         name = ChunkName(row.chunk_id, parts.namespace_text, version, None, row.start, row.length)
-        opened = await parts.threads.run(lambda: open_chunk(parts.disk, parts.layout, name))
+        opened = await parts.threads.run(lambda: open_chunk(parts.disk, parts.layout, name), for_reader=True)
         if parts.ledger.chunk(row.chunk_id) is None:
             parts.disk.close(opened.fd)
             return None
