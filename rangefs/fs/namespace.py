@@ -12,6 +12,7 @@ go through `Tree`, which ignores nodes that are not current.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -27,13 +28,24 @@ from rangefs.core.validators import compatible
 from rangefs.core.versions import Stat
 from rangefs.core.walk import Walk
 from rangefs.core.window import WHOLE
-from rangefs.errors import DeadlineExceeded, NameTooLong, NotFound, RangefsError, RangesIgnored, Stale, Unreachable
+from rangefs.errors import (
+    Broken,
+    DeadlineExceeded,
+    NameTooLong,
+    NotFound,
+    RangefsError,
+    RangesIgnored,
+    Stale,
+    Unreachable,
+)
 from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.blob import Blob, agrees
 from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
-from rangefs.store.store import Store
+from rangefs.store.store import Store, StoredObject
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -104,10 +116,10 @@ class Namespace:
         stale_will_do = folder.listing is not None and self._tolerable(folder.listed_at)
         with trio.move_on_after(VALIDATE_S if stale_will_do else float("inf")) as patience:
             await question.done.wait()
-        if patience.cancelled_caught:  # the question goes on, and its answer will be used
-            folder.stale, folder.asked_at = True, self._clock()
-        elif question.error is not None:
+        if question.error is not None:
             raise question.error
+        if patience.cancelled_caught and not question.done.is_set():  # it goes on, and its answer will be used
+            folder.stale, folder.asked_at = True, self._clock()
 
     async def lookup(self, folder: Folder, name: bytes) -> Node:
         """The node that a name stands for now. Raises `NotFound`, `NameTooLong`."""
@@ -128,6 +140,10 @@ class Namespace:
             if not stale:
                 folder.listing = None
                 question.error = exc
+        except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
+            log.exception("a listing failed: a bug in rangefs")
+            folder.asked_at = self._clock()
+            question.error = Broken("a bug in rangefs, the log has more")
         finally:
             folder.refresh = None
             question.done.set()
@@ -136,15 +152,18 @@ class Namespace:
         """The listing that the cache has of an earlier mount."""
         found = await self._store.load_listing(folder.key)
         listing = kept.decode(found[0]) if found else None
-        if found is not None and listing is not None:
+        if found is not None and listing is not None and folder.listing is None:
             self.tree.update(folder, listing, self._clock() - max(0.0, self._wall() - found[1]))
             folder.recalled = True
 
     async def _relist(self, folder: Folder) -> None:
-        self._online()
         listing = await self._source.list(folder.key)
         self.trouble = None
+        known = dict(folder.children)
         for name in self.tree.update(folder, listing, self._clock()):
+            node = known[name]
+            if isinstance(node, File) and node.blob is not None and node.blob.stat is not None:
+                self._reader.doubt(node.blob)
             self._invalidate(folder, name)
         await self._store.save_listing(folder.key, kept.encode(listing), self._wall())
 
@@ -170,8 +189,13 @@ class Namespace:
                 self._nursery.start_soon(self._answer, node, node.question, self._learn)
 
     async def _learn(self, file: File) -> None:
-        self._online()
-        self._pinned(file, await self._source.stat(file.key))
+        try:
+            self._pinned(file, await self._source.stat(file.key))
+        except (Unreachable, DeadlineExceeded) as exc:
+            known = await self._store.find(file.key)
+            if known is None or not agrees(file.entry, Stat(known.version, known.mtime_ns)):
+                raise
+            self._show_stale(file, known, exc)
 
     # -- opening -------------------------------------------------------------------
 
@@ -185,6 +209,10 @@ class Namespace:
             raise Stale("the file has changed")
         if file.blob is None:
             file.blob = Blob(file.entry, None)
+        if file.blob.superseded:  # found out by a fetch ahead, which had nobody to tell
+            change = Stale("the file has changed", file.blob.successor)
+            self.supersede(file, change)
+            raise change
         if file.size == 0 and file.stat is None:
             return file.blob
         if now - file.validated_at >= self._ttl_s and now - file.asked_at >= PAUSE_S:
@@ -198,6 +226,8 @@ class Namespace:
     def opened(self, file: File) -> None:
         """There is one more handle."""
         file.opens += 1
+        if file.blob is not None:
+            file.blob.closed = False
         if file.opens == 1 and file.stat is not None:
             self._store.opened(file.stat.version)
 
@@ -262,6 +292,7 @@ class Namespace:
             self.opened(file)
             self.closed(file)
             return
+        self._reader.close(blob)
         self._slim(file, blob)
         self.tree.forget(file.ino, 0)
 
@@ -272,13 +303,13 @@ class Namespace:
             return
         try:
             await self._compare(file, file.stat)
-        except (Unreachable, DeadlineExceeded):
+        except (Unreachable, DeadlineExceeded) as exc:
             if not self._tolerable(file.validated_at):
                 raise
+            self._failed(exc)
             file.stale, file.asked_at = True, self._clock()
 
     async def _compare(self, file: File, stat: Stat) -> None:
-        self._online()
         seen = await self._within(VALIDATE_S, self._source.stat(file.key))
         if not compatible(stat.version, seen):
             raise Stale("the file has changed", seen)
@@ -297,14 +328,19 @@ class Namespace:
             return
         try:
             await self._compare(file, stat)
-        except (Unreachable, DeadlineExceeded):
-            if not self._settings.offline and age_s >= self._settings.stale_if_error_s:
-                raise
-            self._pinned(file, stat, self._clock() - age_s)
-            file.stale, file.asked_at = True, self._clock()
+        except (Unreachable, DeadlineExceeded) as exc:
+            self._show_stale(file, known, exc)
+
+    def _show_stale(self, file: File, known: StoredObject, error: RangefsError) -> None:
+        """Upstream fails, by `error`: show what the cache has, unless it is too old: then raises `error`."""
+        age_s = self._wall() - known.validated_at_s
+        if not self._settings.offline and age_s >= self._settings.stale_if_error_s:
+            raise error
+        self._pinned(file, Stat(known.version, known.mtime_ns), self._clock() - age_s)
+        self._failed(error)
+        file.stale, file.asked_at = True, self._clock()
 
     async def _pin_by_fetching(self, file: File, urgent: bool) -> None:
-        self._online()
         blob = file.blob
         assert blob is not None
         flight = self._reader.head(blob, urgent)
@@ -372,11 +408,11 @@ class Namespace:
 
     def supersede(self, file: File, error: Stale) -> None:
         """An answer showed that the file is another one now, or gone."""
+        if file.blob is not None:
+            self._reader.supersede(file.blob)
         if file.spent:
             return
         self._figures.upstream.version_changes += 1
-        if file.blob is not None:
-            self._reader.supersede(file.blob)
         self.tree.supersede(file, error.stat)
         if error.stat is not None:
             new = file.parent.children.get(file.name)
@@ -410,6 +446,9 @@ class Namespace:
         except RangefsError as exc:
             self._failed(exc)
             question.error = exc
+        except Exception:  # the boundary, as in `_refresh`
+            log.exception("a question about a file failed: a bug in rangefs")
+            question.error = Broken("a bug in rangefs, the log has more")
         finally:
             file.question = None
             question.done.set()
@@ -418,10 +457,6 @@ class Namespace:
         with trio.move_on_after(timeout_s):
             return await work
         raise DeadlineExceeded(f"no answer from upstream within {timeout_s:g} s")
-
-    def _online(self) -> None:
-        if self._settings.offline:
-            raise Unreachable("the mount is offline")
 
     def _failed(self, error: RangefsError) -> bool:
         """Did upstream fail to answer at all? Remembers why."""

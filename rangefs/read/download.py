@@ -103,8 +103,12 @@ class Download:
         """Nobody has the file open: stop, unless it is nearly there, for it can't be resumed."""
         size = self.blob.size
         if not self.over and (size is None or self.streams or size - self.position > FINISH):
-            self._unwanted = True
-            self.scope.cancel()
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop now; who waits looks again."""
+        self._unwanted = True
+        self.scope.cancel()
 
     async def _receive(self) -> None:
         source, blob = self._flights.source, self.blob

@@ -35,7 +35,10 @@ WORTH_KEEPING = 64 << 10
 
 
 class Flights:
-    """All flights of one mount."""
+    """All flights of one mount.
+
+    on_stale  called when an answer has shown that a blob's version is not current any more
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Flights:
         self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
         self.timeout_s = timeout_s
         self.clock = clock
+        self.on_stale: Callable[[Blob], None] = _nobody
         self._nursery = nursery
         self._writers = trio.Semaphore(WRITERS)
         # Landed, oldest first: those that wait for a writer, and the memory tier, which the store did not take.
@@ -79,8 +83,20 @@ class Flights:
         """Nobody has the file open: stop what nobody waits for, and let go of what only memory has."""
         for flight in blob.flights:
             flight.abandon()
-        for flight in [flight for flight, owner in self._kept.items() if owner is blob]:
-            del self._kept[flight]
+        self._let_go(blob, self._kept)
+
+    def doubt(self, blob: Blob) -> None:
+        """What is in memory has landed so shortly before a change that it may belong to it: nobody gets it."""
+        held = {segment.value for segment in blob.index if isinstance(segment.value, Flight)} | blob.flights
+        for flight in held:
+            flight.doubt()
+            blob.index.replace(flight.start, max(flight.end, flight.landed), flight, None)
+        for tier in (self._kept, self._queued):
+            self._let_go(blob, tier)
+
+    def _let_go(self, blob: Blob, tier: OrderedDict[Flight, Blob]) -> None:
+        for flight in [flight for flight, owner in tier.items() if owner is blob]:
+            del tier[flight]
             self._forget(blob, flight)
 
     # -- a flight's life -----------------------------------------------------
@@ -142,9 +158,10 @@ class Flights:
             blob.ranges = False
         elif flight.ticket.urgent and not flight.unwanted:
             blob.remember_failure(flight.landed, flight.end, failure, self.clock())
-        if isinstance(failure, Stale):
-            blob.superseded = True
         flight.fail(failure)
+        if isinstance(failure, Stale):
+            blob.successor = failure.stat
+            self.on_stale(blob)
 
     # -- keeping what landed ---------------------------------------------------
 
@@ -155,7 +172,7 @@ class Flights:
         Cancelled while it waits for its turn: the buffer is let go.
         """
         end, version = flight.landed, blob.version
-        worth = end - flight.start >= (WORTH_KEEPING if flight.failure else 1)
+        worth = end - flight.start >= (WORTH_KEEPING if flight.failure else 1) and not flight.doubtful
         if version is None or not worth or blob.superseded:
             self._forget(blob, flight)
             return
@@ -176,11 +193,14 @@ class Flights:
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
+        if chunk is None and blob.closed:
+            self._forget(blob, flight)
+            return
         if chunk is None:
             self._kept[flight] = blob
             self.budget.press()
             return
-        if blob.superseded:
+        if blob.superseded or flight.doubtful:
             self._forget(blob, flight)
             await self.store.discard([chunk.id])
             return
@@ -202,7 +222,8 @@ class Flights:
                 whole = blob.index.find(piece.start)
                 if whole and flight.start <= whole.start and whole.end <= end:
                     blob.index.assign(piece.start, piece.end, chunk_id)
-                    shadowed.append(piece.value)
+                    if piece.value not in shadowed:  # a chunk may lie there in several pieces
+                        shadowed.append(piece.value)
         return shadowed
 
     @staticmethod
@@ -223,3 +244,7 @@ class Flights:
                 flight, blob = tier.popitem(last=False)
                 freed += flight.reserved
                 self._forget(blob, flight)
+
+
+def _nobody(blob: Blob) -> None:
+    """Nobody wants to know."""

@@ -131,8 +131,6 @@ class Exchange:
             except Unreachable as error:
                 failure = error
                 failures += 1
-                if isinstance(error.__cause__, httpx.TimeoutException):
-                    await self._transport.drop_idle()
             else:
                 if answer.status == 401 and not renewed and await self._renewed(answer):
                     renewed = True

@@ -9,8 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
+
+import trio
 
 from rangefs.core import ranges, validators
 from rangefs.core.entries import Entry, Kind, Listing
@@ -41,6 +44,8 @@ from rangefs.sources.urls import Url, encode_target, parse_url
 
 # 64 MiB of index page are some 400,000 names; more is not a folder that anyone lists over HTML.
 PAGE_LIMIT_BYTES = 64 * MiB
+# A larger page takes more than some 20 ms to read.
+THREAD_PAGE_BYTES = 256 * KiB
 # Ranges up to here may be asked for twice when late: what the loser had sent by then is thrown away.
 HEDGE_BYTES = 256 * KiB
 # JSON first: it is exact. Caddy answers it to whoever names it; everyone else sends what they have.
@@ -113,7 +118,7 @@ class WebSource:
             page = await self._page(answer, url)
         if not answer.url.path.endswith(b"/"):
             raise NotAListing(f"{redact_url(str(url))} leads to a file, {redact_url(str(answer.url))}; mount that")
-        parse_index(page, answer.headers.get("content-type", ""), str(answer.url), b"")
+        await _parsed(page, answer, b"")
         self._root = Url(answer.url.origin, answer.url.path)
         self._base = answer.url.path
 
@@ -131,7 +136,7 @@ class WebSource:
             if not _same_place(url, answer.url):
                 raise NotAListing(f"{redact_url(str(url))} redirects away, to {redact_url(str(answer.url))}")
             page = await self._page(answer, url)
-        return parse_index(page, answer.headers.get("content-type", ""), str(answer.url), folder)
+        return await _parsed(page, answer, folder)
 
     async def _list_the_file(self, key: bytes) -> Listing:
         stat = await self.stat(key)
@@ -287,6 +292,14 @@ class WebSource:
             case Bad(reason):
                 raise BadAnswer(f"{where}: {reason}")
         raise BadAnswer(f"{where}: {type(verdict).__name__} where none of it was asked")
+
+
+async def _parsed(page: bytes, answer: Answer, folder: bytes) -> Listing:
+    """The listing; a large page is read in a thread: the loop has readers to serve. Cancelled: it reads on alone."""
+    parse = partial(parse_index, page, answer.headers.get("content-type", ""), str(answer.url), folder)
+    if len(page) <= THREAD_PAGE_BYTES:
+        return parse()
+    return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
 
 
 def _same_place(asked: Url, answered: Url) -> bool:

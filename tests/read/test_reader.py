@@ -323,3 +323,41 @@ async def test_a_bug_in_the_background_is_an_error_for_the_reader_alone(
         b.source.bug = None
         assert await b.read(blob, 0, 100) == content[:100]
     assert "odd server" in caplog.text
+
+
+async def test_what_memory_has_is_not_trusted_either_when_a_change_is_seen(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.hold = 100_000
+        assert await b.read(blob, 0, 1000) == content[:1000]  # its flight is under way
+        b.source.tag = '"2"'
+        with pytest.raises(Stale) as caught:
+            await b.read(blob, 8 * MiB, 8 * MiB + 100)
+        assert caught.value.stat is not None
+        for start in (0, 90_000, 200_000):
+            with pytest.raises(Stale) as later, trio.fail_after(5):
+                await b.read(blob, start, start + 1000)
+            assert later.value.stat == caught.value.stat, "who finds out later is told of the new version too"
+        await quiet(blob)
+        assert b.figures.memory.buffers_bytes == 0
+        assert await b.store.chunks(Version(b"file", Level.STRONG, '"1"', len(content))) == ()
+
+
+async def test_a_reader_who_waits_while_a_change_is_seen_gets_an_error_not_doubtful_bytes(
+    tmp_path: Path, content: bytes
+) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.hold = 100_000
+
+        async def wait_for_more() -> None:
+            with pytest.raises(Stale):
+                await b.read(blob, 50_000, 150_000)
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_for_more)
+                await wait_all_tasks_blocked()
+                b.source.tag = '"2"'
+                with pytest.raises(Stale):
+                    await b.read(blob, 8 * MiB, 8 * MiB + 100)
