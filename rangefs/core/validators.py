@@ -133,15 +133,18 @@ def compatible(pin: Version, seen: Stat) -> bool:
 
     Sizes and encodings must agree where both are known. Tags must be equal, but for Apache, which gives a file
     just written ``W/"x"`` and ``"x"`` once it has aged. An answer without a tag is judged by its date where the
-    pin has one, else by its size. What a version id or generation pins is pinned by the request itself.
+    pin has one, else by its size. An answer that has a validator where the pin had none is another page. What a
+    version id or generation pins is pinned by the request itself.
     """
     other = seen.version
     if pin.encoding != other.encoding:
         return False
     if pin.size is not None and other.size is not None and pin.size != other.size:
         return False
-    if pin.level in (Level.NONE, Level.IMMUTABLE):
+    if pin.level is Level.IMMUTABLE:
         return True
+    if pin.level is Level.NONE:
+        return other.level is Level.NONE
     if not is_etag(pin.validator):
         modified_s = parse_date(pin.validator)
         return modified_s is not None and seen.mtime_ns == modified_s * 1_000_000_000

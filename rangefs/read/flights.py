@@ -55,6 +55,7 @@ class Flights:
         self.store = store
         self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
         self.timeout_s = timeout_s
+        self.landed_at = clock()  #: when a byte has last arrived
         self.max_full_bytes = 0
         self.clock = clock
         self.on_stale: Callable[[Blob], None] = _nobody
@@ -145,7 +146,8 @@ class Flights:
                 try:
                     async for data in body:
                         flight.land(data)
-                        flight.scope.deadline = self.clock() + self.timeout_s
+                        self.landed_at = self.clock()
+                        flight.scope.deadline = self.landed_at + self.timeout_s
                 except Unreachable:
                     empty = 0 if flight.landed > before else empty + 1
                     if empty >= EMPTY_BODIES:

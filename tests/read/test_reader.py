@@ -372,3 +372,23 @@ async def test_a_file_without_any_validator_is_fetched_in_one_body(tmp_path: Pat
         b.source.release.set()
         assert await b.read(blob, 0, len(content)) == content
         assert b.source.asked.count((0, len(content))) == 1
+
+
+async def test_more_readers_of_a_silent_upstream_than_the_kernel_has_slots_for_fail_at_once(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rangefs.read.reader.MOST_WAITING", 5)
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        assert await b.read(blob, 0, 10) == content[:10]
+        await quiet(blob)
+        b.source.hold = 0
+        async with trio.open_nursery() as nursery:
+            for at in range(5):
+                nursery.start_soon(b.read, blob, (2 + at) * MiB, (2 + at) * MiB + 10)
+            await wait_all_tasks_blocked()
+            b.later_s = 5
+            with pytest.raises(Unreachable, match="readers wait"):
+                await b.read(blob, 10 * MiB, 10 * MiB + 10)
+            assert await b.read(blob, 5, 20) == content[5:20], "what is here is served all the same"
+            nursery.cancel_scope.cancel()
