@@ -59,6 +59,7 @@ class Reader:
         store.on_drop = self._dropped
         store.on_replace = self._replaced
         flights.on_stale = self.supersede
+        flights.max_full_bytes = max_full_bytes
 
     # -- opening and closing ---------------------------------------------------
 
