@@ -31,7 +31,7 @@ from rangefs.errors import RangefsError, TooManyRedirects, Unreachable
 from rangefs.sources.bandwidth import Bandwidth
 from rangefs.sources.base import Ticket
 from rangefs.sources.credentials import Credentials
-from rangefs.sources.failures import translated
+from rangefs.sources.failures import Translated
 from rangefs.sources.gate import Gate
 from rangefs.sources.redirects import MAX_HOPS, REDIRECTS, Doors, Redirects, next_hop
 from rangefs.sources.transport import Transport, proxy_at, tls_context
@@ -43,8 +43,8 @@ STALL_TIMEOUT_S = 10.0
 DRAIN_BYTES = 64 * KiB
 # ... but only if it is there at once: it came with its headers, as a rule.
 DRAIN_S = 0.2
-# Redirect targets are other origins with gates of their own: the pool must not be the bottleneck of all of them.
-POOL_FACTOR = 4
+# Redirect targets are other origins, with connections of their own worth keeping.
+IDLE_FACTOR = 2
 BASE_HEADERS = (("user-agent", f"rangefs/{__version__}"), ("accept-encoding", "identity"))
 _NOTHING = httpx.ByteStream(b"")
 
@@ -90,7 +90,7 @@ class Answer:
         return self
 
     async def __anext__(self) -> bytes:
-        with translated(str(self.url.origin)):
+        with Translated(self.url.origin):
             try:
                 piece = await self._pieces.__anext__()
             except StopAsyncIteration:
@@ -122,7 +122,7 @@ class Answer:
                 await self._drain()
         finally:
             try:
-                with trio.CancelScope(shield=True), translated(str(self.url.origin)):
+                with trio.CancelScope(shield=True), Translated(self.url.origin):
                     await self._body.aclose()
             finally:
                 self._exchange.figures.in_flight -= 1
@@ -160,7 +160,7 @@ class Exchange:
         self._origin_urls: dict[Origin, httpx.URL] = {}
         self._redirects = Redirects()
         self._transport = Transport(
-            POOL_FACTOR * settings.max_connections,
+            IDLE_FACTOR * settings.max_connections,
             tls_context(settings.ca_file, settings.client_cert),
             None if settings.proxy is None else proxy_at(settings.proxy),
             Doors(root.origin.host).may_reach,
@@ -273,7 +273,7 @@ class Exchange:
                 *ask.headers.items(),
                 *await self.credentials.headers_for(url.origin),
             ]
-            with translated(str(url.origin)):
+            with Translated(url.origin):
                 response = await self._transport.handle_async_request(
                     httpx.Request(
                         ask.method,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import httpcore
 
@@ -20,20 +19,29 @@ _TRANSIENT = (
 )
 
 
-@contextmanager
-def translated(who: str) -> Iterator[None]:
+class Translated:
     """Turns what connections raise into `Unreachable` (worth a retry), `Denied` or `BadAnswer`.
 
     who  the origin, for the message
+
+    A class, not a generator: it wraps each piece of each body.
     """
-    try:
-        yield
-    except ssl.SSLCertVerificationError as error:
-        raise Denied(f"{who}: the certificate is not good: {error.verify_message}") from error
-    except _TRANSIENT as error:
-        raise Unreachable(f"{who}: {_words(error)}") from error
-    except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
-        raise BadAnswer(f"{who}: not HTTP as we speak it: {_words(error)}") from error
+
+    __slots__ = ("_who",)
+
+    def __init__(self, who: object) -> None:
+        self._who = who
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise Denied(f"{self._who}: the certificate is not good: {error.verify_message}") from error
+        if isinstance(error, _TRANSIENT):
+            raise Unreachable(f"{self._who}: {_words(error)}") from error
+        if isinstance(error, httpcore.ProtocolError | httpcore.UnsupportedProtocol):
+            raise BadAnswer(f"{self._who}: not HTTP as we speak it: {_words(error)}") from error
 
 
 _WORDS: dict[type[BaseException], str] = {

@@ -33,7 +33,7 @@ from rangefs.errors import (
 )
 from rangefs.sources.base import Body, Ticket
 from rangefs.sources.bodies import EmptyBody, ExchangeBody
-from rangefs.sources.exchange import Answer, Ask, Exchange
+from rangefs.sources.exchange import STALL_TIMEOUT_S, Answer, Ask, Exchange
 from rangefs.sources.habits import Habits
 from rangefs.sources.urls import Url, encode_target, parse_url
 
@@ -47,9 +47,16 @@ class WebSource:
     """A tree on a web server.
 
     spec  its URL, as the user wrote it
+    stall_timeout_s  see `Exchange`
     """
 
-    def __init__(self, spec: str, settings: UpstreamSettings, figures: UpstreamFigures) -> None:
+    def __init__(
+        self,
+        spec: str,
+        settings: UpstreamSettings,
+        figures: UpstreamFigures,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
+    ) -> None:
         root = parse_url(spec)
         if root.path.endswith(b"/") and b"?" in root.target:
             raise UsageError("a folder's URL has no '?'; give the folder alone, or one file's URL")
@@ -57,7 +64,7 @@ class WebSource:
         self._root = root
         self._file_key: bytes | None = None
         self._base = root.folder
-        self._exchange = Exchange(settings, figures, root)
+        self._exchange = Exchange(settings, figures, root, stall_timeout_s)
         self._habits = Habits()
         who = self._exchange.credentials.identity
         self.identity = redact_url(str(root)) + (f" as {who}" if who else "")
