@@ -78,7 +78,7 @@ def flags(options: dict[str, Option]) -> list[str]:
     """``metadata_ttl="1s"`` → ``--metadata-ttl 1s``; True is a bare flag, a list repeats it."""
     words: list[str] = []
     for name, value in options.items():
-        flag = "--" + name.strip("_").replace("_", "-")
+        flag = "-" + name if len(name) == 1 else "--" + name.replace("_", "-")
         if value is True:
             words.append(flag)
         elif isinstance(value, list):
@@ -93,7 +93,7 @@ class RangefsMount:
 
     base     a folder of this mount's own: mount point, cache, log, and what a user's home would hold
     source   SOURCE of the command line
-    options  of ``mount``, with ``_`` for ``-``
+    options  of ``mount``, with ``_`` for ``-``; one letter is a short option
 
     Leaving it unmounts by ``rangefs umount`` and fails on what went wrong behind the test's back: a warning or a
     traceback that `expect_log` did not announce, an exit status that isn't 0, a mount left behind.

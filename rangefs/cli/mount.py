@@ -21,8 +21,8 @@ Each option also works as -o name=value (with _ for -), and in the config file: 
 $XDG_CONFIG_HOME/rangefs/config.toml, or /etc/rangefs/config.toml.
 Sizes take KiB MiB GiB KB MB GB, times take ms s m h d. Secrets never go on the command line: see the -file options.
 
-In the foreground the log goes to standard error. In the background it goes to --log-file, or to a file in
-/var/log/rangefs (root) or $XDG_STATE_HOME/rangefs (~/.local/state/rangefs), named after the mount point.
+In the foreground the log goes to standard error. In the background it goes to --log-file, or to a file named after
+the mount point in $XDG_STATE_HOME/rangefs, where that is not set /var/log/rangefs (root) or ~/.local/state/rangefs.
 
 Exit status: 0 mounted, 1 failed, 2 bad usage. Unmount with: rangefs umount MOUNTPOINT"""
 

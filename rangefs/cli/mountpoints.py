@@ -16,7 +16,7 @@ from rangefs.ops import control
 OUR_TYPE = "fuse.rangefs"
 MOUNTINFO = Path("/proc/self/mountinfo")
 MOST_STACKED = 16  #: dead mounts on top of each other that are cleaned up, one after the other
-DEAD = {errno.ENOTCONN, errno.ECONNABORTED}  #: what stat says on a FUSE mount without a process, or aborted
+DEAD = {errno.ENOTCONN, errno.ECONNABORTED}  #: what statfs says on a FUSE mount without a process, or aborted
 TOOL_TIMEOUT_S = 30.0
 
 
@@ -107,9 +107,12 @@ def _require_dead(entry: MountEntry) -> None:
 
 
 def is_dead(path: Path) -> bool:
-    """Is `path` a FUSE mount whose process is gone ("Transport endpoint is not connected")?"""
+    """Is `path` a FUSE mount whose process is gone ("Transport endpoint is not connected")?
+
+    Asked by statfs, which goes to the process each time: attributes may be answered by the kernel long after its end.
+    """
     try:
-        os.stat(path)
+        os.statvfs(path)
     except OSError as error:
         return error.errno in DEAD
     return False

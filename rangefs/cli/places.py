@@ -11,13 +11,14 @@ from rangefs.ops import control
 
 
 def log_folders(uid: int, environment: Mapping[str, str]) -> list[Path]:
-    """Where a log may go, the best first: /var/log for root, the XDG state folder for others, else by the socket."""
-    if uid == 0:
-        return [Path("/var/log/rangefs"), *control.control_folders(uid, environment)]
+    """Where a log may go, the best first: the XDG state folder, for root /var/log, else beside the control socket."""
     state, home = environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")
-    if not os.path.isabs(state):  # the XDG specification says to ignore relative ones
-        state = f"{home}/.local/state" if os.path.isabs(home) else ""
-    return [*([Path(state) / "rangefs"] if state else []), *control.control_folders(uid, environment)]
+    folders = control.control_folders(uid, environment)
+    if os.path.isabs(state):  # the XDG specification says to ignore relative ones
+        return [Path(state) / "rangefs", *folders]
+    if uid == 0:
+        return [Path("/var/log/rangefs"), *folders]
+    return [Path(home) / ".local" / "state" / "rangefs", *folders] if os.path.isabs(home) else folders
 
 
 def log_path(mountpoint: Path) -> Path:

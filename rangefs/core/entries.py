@@ -21,8 +21,8 @@ class Entry:
     kind       FILE or FOLDER
     key        what to ask the source for, verbatim as upstream spelled it; a folder's key is what `Source.list` takes
     size       exact bytes; None where the listing has none or rounds it
-    mtime_ns   ns since the epoch; None where the listing has none or its zone is unknown
-    mtime_precision_ns  how coarse `mtime_ns` is (60 s in nginx's HTML, 1 s in JSON); 0 where exact
+    mtime_ns   ns since the epoch; None where the listing has none
+    mtime_precision_ns  how far off `mtime_ns` may be: 0 where exact, 1 s in nginx's JSON, 14 h in HTML without a zone
     etag       the validator, where the listing carries one (S3, WebDAV, catalogs), in the form answers will have it
     """
 
@@ -41,11 +41,13 @@ class Listing:
 
     escaped  how many names had to be escaped to be shown
     refused  how many entries could not be shown at all (counted, never silent)
+    complete  False where upstream is known to cut its listings off: a name that is not here may exist all the same
     """
 
     entries: tuple[Entry, ...]
     escaped: int = 0
     refused: int = 0
+    complete: bool = True
     by_name: dict[bytes, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ _MARK = b"%%"
 _BESIDE = b"%%+"
 _UNSAFE = re.compile(rb"[%+=/\0]")
 _HASH_BYTES = 20
+_NO_NAMES = frozenset((b"", b".", b".."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,12 @@ class Name:
 
 def component(raw: bytes) -> Name:
     """The name under which the raw name `raw` is shown. Different raw names never share one."""
-    if legal(raw) and not raw.startswith(_MARK):
-        return Name(raw, False)
-    return Name(_escape(_MARK, raw), True)
+    return Name(raw, False) if shown_as_is(raw) else Name(_escape(_MARK, raw), True)
+
+
+def shown_as_is(raw: bytes) -> bool:
+    """Needs the raw name `raw` no escape?"""
+    return legal(raw) and not raw.startswith(_MARK)
 
 
 def beside_folder(raw: bytes) -> Name:
@@ -79,7 +83,9 @@ def unescape(name: bytes) -> bytes:
 
 def legal(raw: bytes) -> bool:
     """Can a directory entry be called `raw`?"""
-    return 0 < len(raw) <= MAX_NAME_BYTES and b"/" not in raw and b"\0" not in raw and raw not in (b".", b"..")
+    if raw in _NO_NAMES or len(raw) > MAX_NAME_BYTES:
+        return False
+    return b"/" not in raw and b"\0" not in raw
 
 
 def _escape(mark: bytes, raw: bytes) -> bytes:

@@ -52,7 +52,7 @@ class NotServing(RangefsError):
 def mount_name(mountpoint: Path) -> str:
     """A file name for a mount point, readable and unique: ``/mnt/data`` → ``mnt-data-1a2b3c4d``."""
     digest = hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:8]
-    readable = re.sub(r"[^A-Za-z0-9_.]+", "-", str(mountpoint)).strip("-.")[-24:]
+    readable = re.sub(r"[^A-Za-z0-9_.]+", "-", str(mountpoint)).strip("-.")[-40:].lstrip("-.")
     return f"{readable}-{digest}" if readable else digest
 
 

@@ -44,6 +44,7 @@ class Blob:
     loaded    the chunks that the store has of it are in the index
     ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
     complete  every byte is stored: no need for a window
+    unserved  chunks that were stored before all of their bytes were read: up to where they were
     on_quiet  called when no flight is under way or being stored any more
     """
 
@@ -58,6 +59,7 @@ class Blob:
         self.loading = trio.Lock()
         self.ranges = True
         self.complete = False
+        self.unserved: dict[int, int] = {}
         self.superseded = False
         self.known_bytes: int | None = stat.version.size if stat else entry.size
         self.on_quiet: Callable[[], None] = _nothing
@@ -92,11 +94,21 @@ class Blob:
             self.known_bytes = stat.version.size
             self.ranges = self.ranges and stat.version.size is not None
 
-    def landed_chunk(self, chunk_id: int, now: float) -> None:
-        """Remember for a while what has just been stored, in case a change is seen soon after."""
+    def landed_chunk(self, chunk_id: int, served: int, end: int, now: float) -> None:
+        """Remember what has just been stored: for a while, in case a change is seen soon; and whether it was read."""
+        if served < end:
+            self.unserved[chunk_id] = served
         self._recent.append((now, chunk_id))
         while self._recent and self._recent[0][0] < now - DOUBT_S:
             self._recent.popleft()
+
+    def first_use(self, chunk_id: int, start: int, end: int) -> int:
+        """How many of these bytes of a chunk were fetched ahead and never read before."""
+        served = self.unserved.get(chunk_id)
+        if served is None:
+            return 0
+        self.unserved[chunk_id] = max(served, end)
+        return min(end - start, max(0, end - served))
 
     def doubtful(self, now: float) -> list[int]:
         """Chunks that landed so shortly before a change was seen that they may belong to it."""

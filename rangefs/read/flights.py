@@ -169,7 +169,7 @@ class Flights:
             await self.store.discard([chunk.id])
             return
         shadowed = self._adopt(blob, flight, chunk.id, end)
-        blob.landed_chunk(chunk.id, self.clock())
+        blob.landed_chunk(chunk.id, flight.served, end, self.clock())
         self._forget(blob, flight)
         size = blob.size
         blob.complete = size is not None and flight.end == size and not self._incomplete(blob, size)

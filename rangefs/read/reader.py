@@ -119,7 +119,7 @@ class Reader:
                 return None
             data = self._serve(found.value, start, end, waited=False)
         if isinstance(found.value, int):
-            self._figures.reads.hit_bytes += end - start
+            self._count_hit(blob, found.value, start, end)
         if not blob.complete:
             self._advance(blob, start, end, waits=False)
         return data
@@ -174,8 +174,14 @@ class Reader:
             blob.index.replace(0, max(end, blob.size or 0), chunk_id, None)
             blob.complete = False
             return None
-        self._figures.reads.hit_bytes += end - start
+        self._count_hit(blob, chunk_id, start, end)
         return data
+
+    def _count_hit(self, blob: Blob, chunk_id: int, start: int, end: int) -> None:
+        """From the cache; missed where the chunk was fetched ahead and this is the first use."""
+        fresh = blob.first_use(chunk_id, start, end) if blob.unserved else 0
+        self._figures.reads.missed_bytes += fresh
+        self._figures.reads.hit_bytes += end - start - fresh
 
     async def _from_flight(self, flight: Flight, start: int, end: int) -> Bytes | None:
         """From a flight, as soon as these bytes have landed; None where it was stopped meanwhile: look again."""

@@ -13,18 +13,13 @@ def shown_as(flavour: str, name: bytes) -> bytes | None:
         return None  # both hide dot files
     if server == "rclone":
         return bytes_of_pictures(name)
-    if server == "http.server" and not is_utf8(name):
-        # It quotes the surrogates that stand for odd bytes, so its link names another file, which is not there.
-        return name.decode(errors="surrogateescape").encode(errors="surrogatepass")
     return name
 
 
 def served(flavour: str, name: bytes) -> bool:
     """Does a GET of the link on its own page answer with the file?"""
     odd = not is_utf8(name) or any(byte < 0x20 for byte in name)
-    if flavour == "lighttpd":
-        return not odd  # 400: its URL parser rejects control bytes and invalid UTF-8
-    return flavour != "http.server" or is_utf8(name)
+    return flavour != "lighttpd" or not odd  # 400: its URL parser rejects control bytes and invalid UTF-8
 
 
 def bytes_of_pictures(name: bytes) -> bytes:

@@ -54,13 +54,17 @@ def same(mount: RangefsMount, www: Path, name: str) -> bool:
     return (mount.path / name).read_bytes() == (www / name).read_bytes()
 
 
+def read_at(path: Path, offset: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), 4096, offset)
+
+
 def check_outage(mount: RangefsMount, www: Path, limit_s: float) -> None:
     """What must hold while the server is away."""
     assert same(mount, www, "cached.bin")
     assert sorted(os.listdir(mount.path)) == sorted(os.listdir(www))
     assert os.statvfs(mount.path).f_blocks > 0
-    with (mount.path / "cold.bin").open("rb", buffering=0) as cold:
-        assert error_of(lambda: os.pread(cold.fileno(), 4096, 20 * MiB), limit_s) in OUTAGE
+    assert error_of(lambda: read_at(mount.path / "cold.bin", 20 * MiB), limit_s) in OUTAGE
     assert error_of(lambda: os.listdir(mount.path / "unseen"), limit_s) in OUTAGE
     assert error_of(lambda: os.stat(mount.path / "unseen" / "file"), limit_s) in OUTAGE
 

@@ -44,7 +44,7 @@ def test_mount_goes_to_the_background_once_it_answers(nginx: Server, make_mount:
 
 
 def test_options_may_be_given_as_o_with_underscores(nginx: Server, make_mount: MakeMount) -> None:
-    with make_mount(nginx.url, _o="metadata_ttl=5s,cache_size=1GiB") as mount:
+    with make_mount(nginx.url, o="metadata_ttl=5s,cache_size=1GiB") as mount:
         assert mount.status()["cache"]["limit_bytes"] == 1 << 30
 
 
@@ -102,7 +102,8 @@ def test_the_mount_point_of_a_dead_rangefs_is_taken_over(nginx: Server, make_mou
         with pytest.raises(OSError, match="not connected"):
             os.listdir(mount.path)
         assert mounted_at(mount.path)
-        mount.rangefs("mount", nginx.url, str(mount.path), "--cache-dir", str(mount.cache))
+        ran = mount.rangefs("mount", nginx.url, str(mount.path), "--cache-dir", str(mount.cache))
+        assert ran.returncode == 0, ran.stderr
         assert sorted(os.listdir(mount.path)) == sorted(os.listdir(nginx.root))
         ended = mount.rangefs("umount", str(mount.path))
         assert ended.returncode == 0, ended.stderr

@@ -140,14 +140,15 @@ def test_cp_a_copies_bytes_and_times(mount: RangefsMount, goods: Path) -> None:
     tool(mount, "cp", "-a", str(mount.path / "sizes"), str(copy))
     for path in (goods / "sizes").iterdir():
         assert first_difference((copy / path.name).read_bytes(), path.read_bytes()) is None
-        assert (copy / path.name).stat().st_mtime == path.stat().st_mtime
+        # nginx tells the minute in its page, and a time once shown stays as it was
+        assert abs((copy / path.name).stat().st_mtime - path.stat().st_mtime) < 60
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 def test_rsync_copies_and_then_finds_nothing_to_do(mount: RangefsMount, goods: Path) -> None:
-    copy = mount.base / "copy"
+    copy = mount.base / "rsynced"
     tool(mount, "rsync", "-a", f"{mount.path}/text/", f"{copy}/")
-    assert not tool(mount, "diff", "-r", str(copy), str(goods / "text")).stdout
+    assert tool(mount, "diff", "-r", str(copy), str(goods / "text"), check=False).stdout == b""
     again = tool(mount, "rsync", "-ai", f"{mount.path}/text/", f"{copy}/").stdout
     assert b"f+" not in again
     assert b">f" not in again

@@ -89,9 +89,8 @@ class ColumnReader:
 
 
 def _zoneless(found: re.Match[bytes], size: bytes) -> Columns:
-    second = found["second"] or b"0"
-    mtime_ns = moment_ns(found["year"], found["month"], found["day"], found["hour"], found["minute"], second)
-    return Columns(_exact(size), mtime_ns, ZONELESS_NS)
+    year, month, day, hour, minute, second = found.group("year", "month", "day", "hour", "minute", "second")
+    return Columns(_exact(size), moment_ns(year, month, day, hour, minute, second or b"0"), ZONELESS_NS)
 
 
 def _exact(size: bytes) -> int | None:

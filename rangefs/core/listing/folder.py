@@ -9,6 +9,7 @@ from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.errors import TooLarge
 
 MAX_ENTRIES = 1_000_000  #: a folder of more is refused: about 400 MB of entries
+CADDY_CUTS_AT = 10_000  #: Caddy's default ``file_limit``; it drops the rest without a word
 MAX_SIZE = 2**63 - 1  #: ``off_t``: no file can be shown as larger
 
 _FIRST_NS, _LAST_NS = -(2**63), 2**63 - 1  #: a timespec that survives the trip through FUSE
@@ -48,21 +49,23 @@ class FolderBuilder:
             size = None
         if mtime_ns is None or not _FIRST_NS <= mtime_ns <= _LAST_NS:
             mtime_ns, mtime_precision_ns = None, 0
-        shown = names.component(raw_name)
-        self._place(raw_name, shown, Entry(shown.name, kind, key, size, mtime_ns, mtime_precision_ns, etag))
+        name = raw_name if names.shown_as_is(raw_name) else names.component(raw_name).name
+        self._place(raw_name, Entry(name, kind, key, size, mtime_ns, mtime_precision_ns, etag))
 
     def refuse(self, count: int = 1) -> None:
         """Count entries that can't be shown at all."""
         self._refused += count
 
-    def build(self) -> Listing:
-        return Listing(tuple(self._entries.values()), self._escaped, self._refused)
+    def build(self, cut_at: int | None = None) -> Listing:
+        """The folder. It is incomplete if upstream cuts its listings off after `cut_at` entries, and this many came."""
+        complete = cut_at is None or len(self._entries) + self._refused < cut_at
+        return Listing(tuple(self._entries.values()), self._escaped, self._refused, complete)
 
-    def _place(self, raw_name: bytes, shown: names.Name, entry: Entry) -> None:
+    def _place(self, raw_name: bytes, entry: Entry) -> None:
         there = self._entries.get(entry.name)
         if there is None:
             self._entries[entry.name] = entry
-            self._escaped += shown.escaped
+            self._escaped += entry.name != raw_name
         elif there.kind is entry.kind:
             self._refused += there.key != entry.key
         elif entry.kind is Kind.FILE:
@@ -72,5 +75,4 @@ class FolderBuilder:
             self._set_aside(raw_name, there)
 
     def _set_aside(self, raw_name: bytes, file: Entry) -> None:
-        name = names.beside_folder(raw_name)
-        self._place(raw_name, name, replace(file, name=name.name))
+        self._place(raw_name, replace(file, name=names.beside_folder(raw_name).name))

@@ -8,12 +8,14 @@ from urllib.parse import unquote_to_bytes
 from rangefs.core.entries import Kind, Listing
 from rangefs.core.listing import signs
 from rangefs.core.listing.columns import ColumnReader, Columns
-from rangefs.core.listing.folder import FolderBuilder
+from rangefs.core.listing.folder import CADDY_CUTS_AT, FolderBuilder
 from rangefs.core.listing.links import Place, Where
 from rangefs.core.listing.markup import Page, read_page
 from rangefs.core.listing.signs import Link
 
 _HEAD_BYTES = 4096
+_FOOT_BYTES = 32768  # Caddy's logo and scripts stand below its "Served with"
+_CADDY = b'href="https://caddyserver.com"'
 # Python's http.server quotes what is no UTF-8 as surrogates: %ED%B3%BF is the byte FF, and nothing else can be.
 _PYTHON_SURROGATE = re.compile(rb"\xed([\xb2\xb3])([\x80-\xbf])")
 
@@ -35,7 +37,7 @@ def _listing(page: Page, links: list[Link], folder: bytes) -> Listing:
     if not entries:
         return builder.build()
     head = page.body[max(0, entries[0].anchor.start - _HEAD_BYTES) : entries[0].anchor.start]
-    columns = ColumnReader(head, page.body[-_HEAD_BYTES:])
+    columns = ColumnReader(head, page.body[-_FOOT_BYTES:])
     by_python = page.title.startswith(b"Directory listing for ")
     for link in entries:
         component = link.target.component
@@ -49,7 +51,7 @@ def _listing(page: Page, links: list[Link], folder: bytes) -> Listing:
             mtime_ns=beside.mtime_ns,
             mtime_precision_ns=beside.mtime_precision_ns,
         )
-    return builder.build()
+    return builder.build(CADDY_CUTS_AT if _CADDY in page.body[-_FOOT_BYTES:] else None)
 
 
 def _merged(entries: list[Link]) -> list[Link]:

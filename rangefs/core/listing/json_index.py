@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from rangefs.core.entries import Kind, Listing
-from rangefs.core.listing.folder import FolderBuilder
+from rangefs.core.listing.folder import CADDY_CUTS_AT, FolderBuilder
 from rangefs.core.listing.links import Place, Where
 from rangefs.core.listing.moments import SECOND_NS, http_ns, iso_ns
 from rangefs.errors import NotAListing
@@ -25,14 +25,16 @@ def parse_json(body: bytes, place: Place, folder: bytes) -> Listing:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise NotAListing("the answer is JSON, but no directory listing")
     builder = FolderBuilder()
+    cut_at = None
     for item in items:
         if isinstance(item.get("url"), str) and isinstance(item.get("is_dir"), bool):
             _add_caddy(builder, item, place, folder)
+            cut_at = CADDY_CUTS_AT
         elif isinstance(item.get("name"), str) and isinstance(item.get("type"), str):
             _add_nginx(builder, item, folder)
         else:
             raise NotAListing("the answer is JSON, but no directory listing")
-    return builder.build()
+    return builder.build(cut_at)
 
 
 def _add_nginx(builder: FolderBuilder, item: dict[str, Any], folder: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import lru_cache
 
 SECOND_NS = 1_000_000_000
 
@@ -40,15 +41,20 @@ def moment_ns(
     fraction_ns: int = 0,
 ) -> int | None:
     """The moment of these digits (month: digits or three letters), `offset_s` seconds east of UTC."""
+    days = _days(year, month, day)
+    hours, minutes, seconds = int(hour), int(minute), int(second)
+    if days is None or hours > 23 or minutes > 59 or seconds > 60:
+        return None
+    return (days * 86400 + hours * 3600 + minutes * 60 + seconds - offset_s) * SECOND_NS + fraction_ns
+
+
+@lru_cache(maxsize=1024)  # the files of a folder share a few days
+def _days(year: bytes, month: bytes, day: bytes) -> int | None:
     try:
         number = _MONTHS.get(month.lower()) or int(month)
-        days = date(int(year), number, int(day)).toordinal() - _EPOCH_DAY
+        return date(int(year), number, int(day)).toordinal() - _EPOCH_DAY
     except ValueError:
         return None
-    if int(hour) > 23 or int(minute) > 59 or int(second) > 60:
-        return None
-    seconds = days * 86400 + int(hour) * 3600 + int(minute) * 60 + int(second) - offset_s
-    return seconds * SECOND_NS + fraction_ns
 
 
 def iso_ns(text: bytes) -> int | None:

@@ -22,6 +22,8 @@ def parse_nginx_xml(body: bytes, folder: bytes) -> Listing:
 
     def start(name: str, given: Mapping[str, str]) -> None:
         nonlocal attributes
+        if not path and name.endswith("ListBucketResult"):
+            raise NotAListing("the answer is an object store's listing: mount it by its s3:// or gs:// name")
         if not path and name != "list":
             raise NotAListing("the answer is XML, but no directory listing")
         path.append(name)

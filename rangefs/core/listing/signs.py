@@ -5,14 +5,16 @@ taken for a listing (the folder would look empty, or hold a few stray links),
 yet listings of servers never heard of should be read. So, in this order:
 
 1. **It says so.** The title or a heading is "Index of …", "Directory listing
-   for …" and the like, or is the folder's own path or name (Caddy, rclone, IIS,
-   miniserve, darkhttpd); or the markup is a known server's. Such a page may be
-   empty. If it has no entry at all, though, and no link upwards, more than
+   for …" and the like, or is the folder's own path (rclone, IIS, darkhttpd); or
+   the markup is a known server's (Caddy, lighttpd). Such a page may be empty. If
+   it has no entry at all, though, and no link to the parent folder, more than
    three links that lead elsewhere make it a page about something else.
-2. **It looks so.** It has a link to the parent folder, or else no prose
-   (paragraphs, forms); at least one link is an entry whose text is the entry's
-   own name (perhaps cut off), and nine in ten of the entries are such; and at
-   most one link in ten, or one, leads elsewhere (a footer's).
+2. **It looks so.** At least one link is an entry whose text is the entry's own
+   name (perhaps cut off), and nine in ten of the entries are such. With a link
+   to the parent folder whose text says so, a header and a footer may hold as
+   many links that lead elsewhere as there are entries, or five. Without one,
+   there is no prose (paragraphs, forms), and at most one link in ten, or one,
+   leads elsewhere.
 3. **It is bare.** The only links are sort links and one to the parent folder
    whose text says so: an empty folder.
 
@@ -31,9 +33,9 @@ from rangefs.core.listing.markup import Anchor, Page
 from rangefs.errors import NotAListing
 
 _SAYS = re.compile(
-    rb"(?:index\s+(?:of|for)\s*(?:[/.~]|\S+/\s*\Z|\Z)"
-    rb"|directory\s+(?:listing|index|contents?)\b|listing\s*(?:of|for|:)|(?:listing|contents)\s+of\s+directory"
-    rb"|directory:\s*(?:/|ftp:)|folder\s+listing|file\s+listing|files\s+(?:within|in)\s+\S*/|simple\s+index\Z)",
+    rb"\bindex\s+(?:of|for)\s*(?:/|\.{1,2}/|~|\S+/\s*\Z|\Z)"
+    rb"|\A(?:directory\s+(?:listing|index|contents?)\b|(?:listing|contents)\s+of\s+directory|listing\s*(?:of|for|:)\s*\S*/"
+    rb"|(?:ftp\s+)?directory:\s*(?:/|ftp:)|(?:folder|file)\s+listing|files\s+(?:within|in)\s+\S*/|simple\s+index\Z)",
     re.IGNORECASE,
 )
 _KNOWN_MARKUP = re.compile(
@@ -42,10 +44,12 @@ _KNOWN_MARKUP = re.compile(
     re.IGNORECASE,
 )
 _UP_TEXT = re.compile(
-    rb"\s*(?:\[?\s*(?:\.\.?/?|parent\s*(?:dir(?:ectory)?|folder)?/?|(?:to\s+)?(?:go\s+)?up(?:\s+.{0,40})?|back)\s*\]?)\s*",
+    rb"[^a-z.]*(?:\.\.?/?|parent\s*(?:dir(?:ectory)?|folder)?/?|(?:(?:to|go|one)\s+)*(?:up|parent)(?:\s[^<]{0,40})?)[^a-z.]*",
     re.IGNORECASE,
 )
 _CUT_OFF = re.compile(rb"\s*(?:\.\.>|\.{3}|\xe2\x80\xa6)\Z")
+_SPOKEN_BYTES = 200
+_MARKUP_BYTES = 1 << 18  # style sheets come before it
 _SAMPLE = 200  # entries looked at: enough to tell, and free on a large page
 _MAX_STRAY_LINKS = 3
 
@@ -66,42 +70,41 @@ def check(page: Page, place: Place, links: list[Link]) -> None:
     entries = count[Where.CHILD] + count[Where.REFUSED]
     if not entries and count[Where.MISPLACED]:
         raise NotAListing("the page's entries are links to another address: mount the address that they name")
-    upwards = count[Where.PARENT] + count[Where.ABOVE] > 0
     stray = count[Where.ELSEWHERE] + count[Where.NO_PLACE] + count[Where.MISPLACED]
     if _says_so(page, place):
-        if not entries and not upwards and stray > _MAX_STRAY_LINKS:
+        if not entries and stray > _MAX_STRAY_LINKS and not _leads_up(page, links):
             raise NotAListing("the page is titled like a listing, but none of its links is an entry of the folder")
-        return
-    if entries:
-        if not upwards and page.prose_tags:
-            raise NotAListing(_NO_SIGN)
-        if stray > max(1, entries // 10) or not _names_itself(page, links):
-            raise NotAListing(_NO_SIGN)
-    elif stray or not _only_leads_up(page, links):
-        raise NotAListing(_NO_SIGN)
-
-
-_NO_SIGN = "the page is not a directory listing: an index file, a login or another page stands in its place"
+    elif not (_looks_so(page, links, entries, stray) if entries else not stray and _leads_up(page, links)):
+        raise NotAListing(
+            "the page is not a directory listing: an index file, a login or another page stands in its place"
+        )
 
 
 def _says_so(page: Page, place: Place) -> bool:
     spoken = [page.title, *page.headings]
-    if any(_SAYS.match(text.replace(b"\n", b" ")) or _SAYS.search(text[:200]) for text in spoken):
+    if any(_SAYS.search(text[:_SPOKEN_BYTES]) or _is_path(text, place.path) for text in spoken):
         return True
-    if any(_is_path(text, place.path) for text in spoken):
-        return True
-    return _KNOWN_MARKUP.search(page.body) is not None
+    return _KNOWN_MARKUP.search(page.body, 0, _MARKUP_BYTES) is not None
 
 
 def _is_path(text: bytes, path: bytes) -> bool:
-    """Is `text` the folder's path, or its last component, or a host followed by the path (IIS)?"""
+    """Is `text` the folder's path, with a slash to show for it, perhaps after a host's name (IIS)?"""
     whole = unquote_to_bytes(path)
     text = b" ".join(text.split())
+    if text.endswith((b" - " + whole, b":/" if whole == b"/" else b" " + whole)):
+        return True
     if not whole.strip(b"/"):
-        return text == b"/" or text.endswith((b" - /", b":/"))
+        return text == b"/"
     bare = whole.strip(b"/")
-    spellings = {bare, bare.rpartition(b"/")[2]}
-    return text.strip(b"/") in spellings or text.endswith((b" - " + whole, b" " + whole))
+    return b"/" in text and text.strip(b"/") in (bare, bare.rpartition(b"/")[2])
+
+
+def _looks_so(page: Page, links: list[Link], entries: int, stray: int) -> bool:
+    if not _names_itself(page, links):
+        return False
+    if _leads_up(page, links):
+        return stray <= max(5, entries)
+    return not page.prose_tags and stray <= max(1, entries // 10)
 
 
 def _names_itself(page: Page, links: list[Link]) -> bool:
@@ -122,6 +125,6 @@ def _text_is_name(text: bytes, component: bytes) -> bool:
     return cut is not None and cut.start() > 0 and name.startswith(text[: cut.start()])
 
 
-def _only_leads_up(page: Page, links: list[Link]) -> bool:
-    up = [link for link in links if link.target.where is Where.PARENT]
-    return bool(up) and all(_UP_TEXT.fullmatch(page.text_of(link.anchor)) for link in up)
+def _leads_up(page: Page, links: list[Link]) -> bool:
+    """Is there a link to the parent folder that says so? (Breadcrumbs lead there too, by its name.)"""
+    return any(link.target.where is Where.PARENT and _UP_TEXT.fullmatch(page.text_of(link.anchor)) for link in links)

@@ -129,37 +129,31 @@ BOOK_INDEX = (
 ALL_OUTSIDE = "<title>Index of /pub</title>" + '<a href="/other/file.txt">file.txt</a>' * 9
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        MARKETING,
-        LOGIN,
-        DOWNLOADS,
-        WELCOME,
-        APP,
-        MOVED,
-        BOOK_INDEX,
-        ALL_OUTSIDE,
-        "",
-        "Not Found",
-        "<html></html>",
-        "\0\xff<",
-    ],
-    ids=[
-        "marketing",
-        "login",
-        "downloads",
-        "welcome",
-        "app",
-        "moved",
-        "book",
-        "outside",
-        "empty",
-        "text",
-        "html",
-        "junk",
-    ],
+SPA = '<title>pub</title><h1>pub</h1><div id="root"></div><script src="/main.js"></script>'
+BLOG = (
+    '<title>pub - my blog</title><a href="/">Home</a><a href="post-1/">My first post</a><a href="post-2/">Another</a>'
 )
+YELLOW_PAGES = "<h1>Directory listings of our town</h1>" + '<a href="/">Home</a>' + '<a href="/shop/x">A shop</a>' * 9
+STANDING_IN = {
+    "marketing": MARKETING,
+    "login": LOGIN,
+    "downloads": DOWNLOADS,
+    "welcome": WELCOME,
+    "app": APP,
+    "titled like the folder": SPA,
+    "blog": BLOG,
+    "yellow pages": YELLOW_PAGES,
+    "moved": MOVED,
+    "book": BOOK_INDEX,
+    "all outside": ALL_OUTSIDE,
+    "empty": "",
+    "text": "Not Found",
+    "tags": "<html></html>",
+    "junk": "\0\xff<",
+}
+
+
+@pytest.mark.parametrize("page", STANDING_IN.values(), ids=STANDING_IN)
 def test_pages_that_stand_in_a_folders_place_are_refused(page: str) -> None:
     with pytest.raises(NotAListing):
         parse(page)
@@ -177,11 +171,20 @@ def test_a_bare_empty_folder_of_an_unknown_server() -> None:
         parse('<html><body><a href="/">Home</a></body></html>')
 
 
+def test_a_listing_in_a_sites_clothes_is_read() -> None:
+    clothes = "".join(f'<a href="/{page}">{page}</a>' for page in ("home", "news", "docs", "about", "contact"))
+    rows = '<p><a href="../">&uarr; Up</a></p><a href="x/">x/</a><a href="y">y</a>'
+    assert names(clothes + rows) == [b"x/", b"y"]
+    with pytest.raises(NotAListing):
+        names(clothes + rows.replace("&uarr; Up", "Products"))
+
+
 @pytest.mark.parametrize(
     ("title", "url"),
     [
         ("/pub/a b/", "http://host/pub/a%20b/"),
-        ("a b", "http://host/pub/a%20b/"),
+        ("a b/", "http://host/pub/a%20b/"),
+        ("Our mirror: index of /pub", "http://host/pub/"),
         ("host - /pub/a b/", "http://host/pub/a%20b/"),
         ("/", "http://host/"),
         ("Index of /", "http://host/"),
@@ -215,3 +218,20 @@ def test_without_a_content_type_the_first_byte_decides() -> None:
 def test_a_page_beyond_the_cap_is_too_large() -> None:
     with pytest.raises(TooLarge):
         parse(b" " * (MAX_PAGE_BYTES + 1))
+
+
+def test_an_object_stores_listing_names_the_way_to_mount_it() -> None:
+    page = '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></ListBucketResult>'
+    with pytest.raises(NotAListing, match="s3://"):
+        parse(page, "application/xml")
+
+
+@pytest.mark.parametrize("count", [9_999, 10_000])
+def test_a_caddy_listing_at_its_limit_is_incomplete(count: int) -> None:
+    """Seen on Caddy 2.11: of 10,050 files it lists 10,000 and says "10000 files"."""
+    rows = "".join(f'<tr><td><a href="./f{i}">f{i}</a></td></tr>' for i in range(count))
+    page = "<div class='listing'><table>" + rows + '</table><a rel="noopener" href="https://caddyserver.com">x</a>'
+    items = ",".join(f'{{"name":"f{i}","url":"./f{i}","is_dir":false}}' for i in range(count))
+    for listing in (parse(page), parse(f"[{items}]", "application/json")):
+        assert len(listing.entries) == count
+        assert listing.complete == (count < 10_000)

@@ -1,0 +1,215 @@
+"""What a reader may see of a scripted file: bytes of one version, or an error that fits, in time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from tests.origin import AT_ACCEPT, TRANSPORT_FAULTS
+from tests.plans import ALWAYS, LIES, LOGIN_PAGE, Answer, Fault, Plan, zipped
+from tests.trees import first_difference
+
+T = TypeVar("T")
+
+READ_TIMEOUT_S = 2.0
+OPEN_TIMEOUT_S = 5.0
+SLACK_S = 4.0  # a busy machine
+# A failed read-ahead is asked for again by the kernel, so a failure may cost its reader twice the wait (ARCHITECTURE).
+READ_LIMIT_S = 2 * READ_TIMEOUT_S + SLACK_S
+OPEN_LIMIT_S = 2 * OPEN_TIMEOUT_S + SLACK_S
+
+PERMITTED = {errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EACCES, errno.ELOOP}
+GONE = {"404", "410"}
+# A single one of these, or two, must not reach a reader: there are tries and time left.
+FORGIVEN = {
+    *("reset headers", "close headers", "reset within headers", "close within headers"),
+    *("reset body", "close body", "reset chunk", "close chunk", "reset connect", "close connect"),
+    *("408", "429", "500", "502", "503", "shorter range", "hints"),
+}
+
+
+@dataclass(slots=True)
+class Run:
+    """One drawn run: a plan, and what is to be tried first at the connection."""
+
+    seed: int
+    plan: Plan
+    accept_faults: tuple[str, ...]
+    folder_faults: tuple[str, ...]
+
+    @property
+    def kinds(self) -> set[str]:
+        return {fault.kind for fault in self.plan.faults} | {*self.accept_faults, *self.folder_faults}
+
+    @property
+    def must_succeed(self) -> bool:
+        """Nothing here that tries and time can't get over."""
+        plan = self.plan
+        faults = sum(fault.times for fault in plan.faults) + len(self.accept_faults) + len(self.folder_faults)
+        return (
+            self.kinds <= FORGIVEN
+            and faults <= 2
+            and len(plan.bodies) == 1
+            and plan.redirect != 0
+            and plan.validator in {"strong", "date"}
+            and plan.framing == "length"
+        )
+
+    def __str__(self) -> str:
+        plan = replace(self.plan, bodies=[], by_fault={}, uses={})
+        sizes = [len(body) for body in self.plan.bodies]
+        return f"seed {self.seed}: sizes {sizes}, {plan}, accept {self.accept_faults}, folder {self.folder_faults}"
+
+
+def draw_run(seed: int) -> Run:
+    """The run of a seed: by nature half honest, with up to two faults and up to two changes."""
+    draw = random.Random(seed)
+    size = draw.choice((0, 1, 5000, 70_000, 300_001, 2_000_003))
+    sizes = [size, *(draw.choice((size, size, size + 1, size // 2)) for _ in range(draw.choice((0, 0, 1, 2))))]
+    plan = Plan(
+        bodies=[draw.randbytes(one) for one in sizes],
+        changes_at=sorted(draw.randint(1, 8) for _ in sizes[1:]),
+        validator=draw.choice(("strong", "strong", "strong", "date", "weak", "none", "drifting", "lying")),
+        ranges=draw.choice(("yes", "yes", "yes", "yes", "ignored", "as-200")),
+        framing=draw.choice(("length", "length", "length", "chunked", "close")),
+        head=draw.choice((200, 200, 200, 403, 405, 501)),
+        listed=draw.random() < 0.6,
+        redirect=draw.choice((None, None, None, None, 0, 1, 2, ALWAYS)),
+    )
+    kinds = (*LIES, *TRANSPORT_FAULTS)
+    plan.faults = tuple(
+        Fault(
+            draw.choice(kinds),
+            draw.choice((0, 0, 1, 2, 4)),
+            draw.choice((1, 1, 2, ALWAYS)),
+            draw.choice((("GET", "HEAD"), ("GET", "HEAD"), ("GET",), ("HEAD",))),
+        )
+        for _ in range(draw.choice((0, 1, 1, 1, 2)))
+    )
+    accept = tuple(draw.choice(AT_ACCEPT) for _ in range(draw.choice((0, 0, 0, 1, 2))))
+    if seed % 5 == 0:
+        return mild(seed, draw, plan)
+    folder = (draw.choice(("500", "reset body", "stall body", "login page", "close headers", "403")),)
+    return Run(seed, plan, accept, folder if draw.random() < 0.1 else ())
+
+
+def mild(seed: int, draw: random.Random, plan: Plan) -> Run:
+    """A run with one or two troubles that no reader should notice."""
+    fault = Fault(draw.choice(sorted(FORGIVEN - {*AT_ACCEPT})), draw.choice((0, 0, 1, 3)), draw.choice((1, 2)))
+    honest = Plan(plan.bodies[:1], validator=draw.choice(("strong", "date")), listed=plan.listed, head=plan.head)
+    honest.faults = (fault,)
+    return Run(seed, honest, (), ())
+
+
+@dataclass(slots=True)
+class Oracle:
+    """Judges one handle of a run: which versions can what it saw so far be of?"""
+
+    run: Run
+    texts: list[bytes] = field(init=False)
+    candidates: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        plan = self.run.plan
+        self.texts = list(plan.bodies)
+        # Whole bodies that say of themselves that they are the file: no client can know better, once they come first.
+        if "login page" in self.run.kinds:
+            self.texts.append(LOGIN_PAGE)
+        if "gzip" in self.run.kinds:
+            self.texts.extend(zipped(Answer(200, body=body)).body for body in plan.bodies)
+        self.candidates = list(self.texts)
+
+    def saw(self, offset: int, count: int, seen: bytes) -> str | None:
+        """None if a version has just these bytes there, else what is wrong."""
+        fits = [text for text in self.candidates if text[offset : offset + count] == seen]
+        if fits:
+            self.candidates = fits
+            return None
+        plan = self.run.plan
+        if plan.validator in {"lying", "none"} and len(plan.bodies) > 1:
+            # Nothing tells these versions apart but their size: at least each byte is of some version.
+            parts = [text[offset : offset + count] for text in self.texts]
+            if any(len(part) == len(seen) for part in parts) and all(
+                any(index < len(part) and part[index] == byte for part in parts) for index, byte in enumerate(seen)
+            ):
+                return None
+        wrong = first_difference(seen, self.candidates[0][offset : offset + count])
+        return f"{count} bytes at {offset}: {wrong} (of {len(self.candidates)} versions possible)"
+
+
+def timed(action: Callable[[], T], limit_s: float, what: str, allowed: set[int]) -> T | None:
+    """What `action` gives, None where it failed as it may; raises AssertionError where it failed otherwise or late."""
+    began = time.monotonic()
+    try:
+        return action()
+    except OSError as error:
+        if error.errno not in allowed:
+            raise AssertionError(f"{what}: {error!r} is not among the errors that fit") from error
+        return None
+    finally:
+        took = time.monotonic() - began
+        assert took < limit_s, f"{what} took {took:.1f} s of {limit_s:.1f}"
+
+
+def size_of(handle: int) -> int:
+    return os.fstat(handle).st_size
+
+
+def play(run: Run, path: Path) -> int:
+    """Open, stat and read the file of `run` as several readers would; the number of reads that gave bytes.
+
+    Raises AssertionError where an answer is neither right nor an error that fits, in time.
+    """
+    draw = random.Random(run.seed ^ 0x5EED)
+    allowed = set() if run.must_succeed else set(PERMITTED)
+    if run.kinds & GONE:
+        allowed.add(errno.ENOENT)
+    good = 0
+    for handle_number in range(3):
+        oracle = Oracle(run)
+        handle = timed(partial(os.open, path, os.O_RDONLY), OPEN_LIMIT_S, f"open {handle_number}", allowed)
+        if handle is None:
+            continue
+        try:
+            size = timed(partial(size_of, handle), OPEN_LIMIT_S, "fstat", allowed)
+            largest = max(len(text) for text in oracle.texts)
+            for number in range(6):
+                offset = 0 if number == 0 else draw.randrange(largest + 1)
+                count = draw.choice((1, 4096, 100_000, 400_000, largest + 10))
+                seen = timed(
+                    partial(os.pread, handle, count, offset),
+                    READ_LIMIT_S,
+                    f"read {number} of handle {handle_number}",
+                    allowed,
+                )
+                if seen is not None:
+                    good += 1
+                    wrong = oracle.saw(offset, count, seen)
+                    assert wrong is None, f"read {number} of handle {handle_number}, size {size}: {wrong}"
+        finally:
+            os.close(handle)
+    return good
+
+
+def healed(run: Run, path: Path, limit_s: float) -> None:
+    """Once its server is honest again, the file is read whole and right by a new open."""
+    wanted = run.plan.bodies[run.plan.current()]
+    give_up = time.monotonic() + limit_s
+    last = "never read"
+    while time.monotonic() < give_up:
+        try:
+            wrong = first_difference(path.read_bytes(), wanted)
+        except OSError as error:
+            wrong = repr(error)
+        if wrong is None:
+            return
+        last = wrong
+        time.sleep(0.05)
+    raise AssertionError(f"not healed after {limit_s} s: {last}")

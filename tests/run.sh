@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Install what the tests need, then run them all: format, lint, types, tests. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. examples/install.sh
+
+prerequisites
+wanted=()
+have nginx || wanted+=(nginx-light)
+have apache2 || have httpd || wanted+=(apache2-bin)
+have lighttpd || wanted+=(lighttpd)
+have curl || wanted+=(curl)
+have git || wanted+=(git)
+have strace || wanted+=(strace)
+have sqlite3 || wanted+=(sqlite3)
+have getfattr || wanted+=(attr)
+have rsync || wanted+=(rsync)
+have mount || wanted+=(mount)
+if [ ${#wanted[@]} != 0 ]; then
+  have apt-get dpkg-query || die "install these (Debian's names), then run it again: ${wanted[*]}"
+  packages "${wanted[@]}"
+fi
+virtual_environment .venv '.[test]'
+PATH="$PWD/.venv/bin:$PATH"
+
+say "Format, lint, types"
+ruff format --check .
+ruff check .
+mypy
+say "Tests"
+exec python -m pytest "$@"
