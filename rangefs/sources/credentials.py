@@ -9,19 +9,53 @@ from __future__ import annotations
 import hashlib
 import netrc
 from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
+from rangefs.core.listing.store_errors import StoreError
 from rangefs.core.redact import is_secret_header
 from rangefs.core.settings import UpstreamSettings
+from rangefs.core.validators import Headers
 from rangefs.errors import Denied, UsageError
-from rangefs.sources.urls import Origin
+from rangefs.sources.urls import Origin, Url
 
 # How often a token file is looked at: tokens live for minutes, a look is one stat(2) in a thread.
 LOOK_AGAIN_S = 5.0
 _SECRET_FILE_BYTES = 1 << 20  # a token or header file larger than this is a mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that says no, as far as credentials may be the reason.
+
+    problem  the store's own words, where it has any
+    """
+
+    status: int
+    headers: Headers
+    problem: StoreError | None
+
+
+class Bearer(Protocol):
+    """Whoever speaks for us to upstream: proves who we are, to the right origins only."""
+
+    @property
+    def identity(self) -> str:
+        """Names the bearer without telling a secret; "" for nobody."""
+
+    async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """What to add to this very request, which has Host and `headers`, and no body. Called anew on each try.
+
+        Raises `Denied` where credentials can't be had.
+        """
+
+    async def renew(self, refusal: Refusal) -> bool:
+        """Is another try worth it, because something has been learned from the refusal, or renewed since?"""
 
 
 class Credentials:
@@ -58,17 +92,19 @@ class Credentials:
             :16
         ]
 
-    async def headers_for(self, origin: Origin) -> list[tuple[str, str]]:
-        """What to add to a request to `origin`; nothing unless it is the very one these were given for."""
-        if origin != self._origin:
+    async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """What to add to a request to `url`; nothing unless its origin is the very one these were given for."""
+        if url.origin != self._origin:
             return []
         if self._token_file is None:
             return self._fixed
         await self._look_again(self._token_file)
         return [*self._fixed, ("authorization", f"Bearer {self._token}")]
 
-    async def renew(self) -> bool:
-        """Looks at the token file now. True if there is another token in it, so that another try is worth it."""
+    async def renew(self, refusal: Refusal) -> bool:
+        """After a 401: looks at the token file now. True if there is another token in it."""
+        if refusal.status != 401:
+            return False
         before = self._token
         self._looked_at = float("-inf")
         if self._token_file is not None:

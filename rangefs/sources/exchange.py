@@ -24,13 +24,14 @@ import trio
 from rangefs import __version__
 from rangefs.core import ranges, retry
 from rangefs.core.figures import UpstreamFigures
+from rangefs.core.listing.store_errors import StoreError, parse_store_error
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import KiB, UpstreamSettings
 from rangefs.core.validators import Headers, body_length
 from rangefs.errors import RangefsError, TooManyRedirects, Unreachable
 from rangefs.sources.bandwidth import Bandwidth
 from rangefs.sources.base import Ticket
-from rangefs.sources.credentials import Credentials
+from rangefs.sources.credentials import Bearer, Credentials, Refusal
 from rangefs.sources.dial import Dialer, tls_context
 from rangefs.sources.failures import Translated
 from rangefs.sources.gate import Gate
@@ -44,6 +45,13 @@ STALL_TIMEOUT_S = 10.0
 DRAIN_BYTES = 64 * KiB
 # ... but only if it is there at once: it came with its headers, as a rule.
 DRAIN_S = 0.2
+# The words that come with a refusal are worth a little more patience than a connection is.
+EXPLAIN_S = 2.0
+# Codes of stores that mean "try again" under statuses that do not (S3 API Reference, "Error responses").
+AGAIN = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "ServerBusy"})
+# A refusal may teach more than one thing in turn: the region, the time, that credentials have expired.
+MAX_RENEWALS = 3
+REFUSALS = frozenset({400, 401, 403})
 # Redirect targets are other origins, with connections of their own worth keeping.
 IDLE_FACTOR = 2
 BASE_HEADERS = (("user-agent", f"rangefs/{__version__}"), ("accept-encoding", "identity"))
@@ -66,7 +74,8 @@ class Ask:
 class Answer:
     """Status and headers, and a body that has not been read yet: iterate over it, once, for its raw pieces.
 
-    url  what answered, after redirects
+    url      what answered, after redirects
+    problem  why it says no, in the origin's own words, where it has any
 
     Iterating raises `Unreachable` where the body breaks off or stalls.
     """
@@ -75,6 +84,7 @@ class Answer:
         self.status = response.status_code
         self.headers: Headers = _joined(response.headers.raw)
         self.url = url
+        self.problem: StoreError | None = None
         self._exchange = exchange
         self._gate = gate
         assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -86,6 +96,15 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} of {redact_url(str(self.url))}>"
+
+    @property
+    def words(self) -> str:
+        """``: Code "message" (request id)``, to go behind an error of ours; "" where upstream said nothing."""
+        if self.problem is None:
+            return ""
+        message = f' "{self.problem.message}"' if self.problem.message else ""
+        request = self.problem.request_id or self.headers.get("x-amz-request-id", "")
+        return f": {self.problem.code}{message}" + (f" (request {request[:64]})" if request else "")
 
     def __aiter__(self) -> Answer:
         return self
@@ -111,6 +130,19 @@ class Answer:
             if size_bytes > limit_bytes:
                 return None
         return b"".join(parts)
+
+    async def explain(self) -> None:
+        """Reads why it says no, if it is a store's XML or JSON of usual size that is there at once: sets `problem`."""
+        kind = self.headers.get("content-type", "")
+        if self.status < 400 or not self._drainable or not ("xml" in kind or "json" in kind):
+            return
+        with trio.move_on_after(EXPLAIN_S) as scope:
+            try:
+                self.problem = parse_store_error(await self.read(DRAIN_BYTES) or b"")
+            except Unreachable:
+                self._ended = True  # broken off: its status has to do
+        if scope.cancelled_caught:
+            self._drainable = False
 
     def expect_end(self) -> None:
         """All that was promised has been read: what `aclose` may still have to read is the end mark alone."""
@@ -141,7 +173,8 @@ class Answer:
 class Exchange:
     """All talk with the origins behind one mount.
 
-    root   where the mount is: credentials and custom headers are for its origin only
+    root     where the mount is: credentials and custom headers are for its origin only
+    bearer   who speaks for us; None: what the settings' files say (`Credentials`)
     stall_timeout_s  a connection on which no byte comes for so long is dropped
     """
 
@@ -151,10 +184,11 @@ class Exchange:
         figures: UpstreamFigures,
         root: Url,
         stall_timeout_s: float = STALL_TIMEOUT_S,
+        bearer: Bearer | None = None,
     ) -> None:
         self.figures = figures
         self.bandwidth = Bandwidth(settings.bwlimit_bytes_s)
-        self.credentials = Credentials(settings, root.origin)
+        self.credentials: Bearer = Credentials(settings, root.origin) if bearer is None else bearer
         self._max_connections = settings.max_connections
         self._gates: dict[Origin, Gate] = {}
         self._origin_urls: dict[Origin, httpx.URL] = {}
@@ -192,7 +226,7 @@ class Exchange:
 
     async def _answered(self, ask: Ask, ticket: Ticket) -> Answer:
         """Tries until an answer comes that another try would not better."""
-        failures, renewed = 0, False
+        failures, renewals = 0, 0
         while True:
             asked_s = None
             try:
@@ -202,12 +236,13 @@ class Exchange:
                 if isinstance(error.__cause__, httpx.TimeoutException):
                     await self._transport.drop_idle()
             else:
-                if answer.status == 401 and not renewed and await self._renewed(answer):
-                    renewed = True
+                await answer.explain()
+                if answer.status in REFUSALS and renewals < MAX_RENEWALS and await self._renewed(answer):
+                    renewals += 1
                     continue
-                if answer.status not in ranges.RETRYABLE:
+                if not _worth_another_try(answer):
                     return answer
-                failure = Unreachable(f"{answer.url.origin} answers with status {answer.status}")
+                failure = Unreachable(f"{answer.url.origin} answers with status {answer.status}{answer.words}")
                 asked_s = retry.retry_after_s(answer.headers.get("retry-after", ""), time.time())
                 await answer.aclose()
             failures += 1
@@ -215,9 +250,9 @@ class Exchange:
             self.figures.retries += 1
 
     async def _renewed(self, answer: Answer) -> bool:
-        """After a 401: is there another token now? Then `answer` has been closed."""
+        """Has the bearer learned from a refusal how to do better? Then `answer` has been closed."""
         try:
-            renewed = await self.credentials.renew()
+            renewed = await self.credentials.renew(Refusal(answer.status, answer.headers, answer.problem))
         except BaseException:
             await answer.aclose()
             raise
@@ -274,7 +309,7 @@ class Exchange:
                 ("host", url.origin.authority),
                 *BASE_HEADERS,
                 *ask.headers.items(),
-                *await self.credentials.headers_for(url.origin),
+                *await self.credentials.headers_for(ask.method, url, ask.headers),
             ]
             with Translated(url.origin):
                 response = await self._transport.handle_async_request(
@@ -308,6 +343,10 @@ class Exchange:
         if url is None:
             url = self._origin_urls[origin] = httpx.URL(f"{origin}/")
         return url
+
+
+def _worth_another_try(answer: Answer) -> bool:
+    return answer.status in ranges.RETRYABLE or (answer.problem is not None and answer.problem.code in AGAIN)
 
 
 async def _pause(failures: int, asked_s: float | None, failure: Unreachable) -> None:
