@@ -76,8 +76,9 @@ class Credentials:
         self._token = _read_secret(self._token_file).strip() if self._token_file else ""
         self._token_stamp = _stamp(self._token_file) if self._token_file else None
         self._looked_at = float("-inf")
+        self._insecure_auth = settings.insecure_auth
         if any(is_secret_header(name) for name, _ in secret) or self._token_file:
-            _require_privacy(origin, settings.insecure_auth)
+            self.require_privacy()
         self._fixed += secret
 
     @property
@@ -91,6 +92,15 @@ class Credentials:
         return hashlib.sha256("\n".join(["rangefs identity", str(self._origin), *sorted(parts)]).encode()).hexdigest()[
             :16
         ]
+
+    @property
+    def authorizes(self) -> bool:
+        """Do the user's files already say who we are?"""
+        return self._token_file is not None or any(name == "authorization" for name, _ in self._fixed)
+
+    def require_privacy(self) -> None:
+        """Raises `UsageError` where a secret would cross a network in the clear, unasked."""
+        _require_privacy(self._origin, self._insecure_auth)
 
     async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         """What to add to a request to `url`; nothing unless its origin is the very one these were given for."""

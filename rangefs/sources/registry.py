@@ -8,11 +8,13 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.errors import UsageError
 from rangefs.sources.base import Source
+from rangefs.sources.gcs import GcsSource
 from rangefs.sources.web import WebSource
 
 _SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] = {
     "http": WebSource,
     "https": WebSource,
+    "gs": GcsSource,
 }
 
 
