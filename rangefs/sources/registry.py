@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.errors import UsageError
+from rangefs.sources.azure import AzureSource
 from rangefs.sources.base import Source
 from rangefs.sources.gcs import GcsSource
 from rangefs.sources.web import WebSource
@@ -15,6 +16,7 @@ _SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] 
     "http": WebSource,
     "https": WebSource,
     "gs": GcsSource,
+    "az": AzureSource,
 }
 
 
