@@ -133,7 +133,7 @@ class Answer:
     async def explain(self) -> None:
         """Reads why it says no, if it is a store's XML or JSON of usual size that is there at once: sets `problem`."""
         kind = self.headers.get("content-type", "")
-        if self.status < 400 or not self._drainable or not ("xml" in kind or "json" in kind):
+        if self.status < 300 or not self._drainable or not ("xml" in kind or "json" in kind):
             return
         with trio.move_on_after(EXPLAIN_S) as scope:
             try:

@@ -119,7 +119,7 @@ class ObjectSource:
                 raise BadAnswer(f"{self.url(key)}: refuses a range inside its {stat.version.size} bytes")
             yield EmptyBody(stat, start)
             return
-        if isinstance(verdict, Refused) and await self._lied_about_the_match(key, pin):
+        if await self._another_way(verdict, key, pin):
             async with self.fetch(key, start, end, pin, ticket) as body:
                 yield body
             return
@@ -133,7 +133,7 @@ class ObjectSource:
             if isinstance(verdict, Part):
                 yield ExchangeBody(answer, verdict.stat, 0, verdict.end)
                 return
-        if isinstance(verdict, Refused) and await self._lied_about_the_match(key, pin):
+        if await self._another_way(verdict, key, pin):
             async with self.fetch_whole(key, pin, ticket) as body:
                 yield body
             return
@@ -150,8 +150,13 @@ class ObjectSource:
     def _preconditions(self, pin: Version | None) -> dict[str, str]:
         return {} if self._habits.lies_about_matches else validators.preconditions(pin)
 
-    async def _lied_about_the_match(self, key: bytes, pin: Version | None) -> bool:
-        """After a 412: does the origin still show the very version that it denied to have? Then it isn't asked so."""
+    async def _another_way(self, verdict: Verdict, key: bytes, pin: Version | None) -> bool:
+        """Should the same be asked again, as something has been learned of how to ask?
+
+        After a 412: does the origin still show the very version that it denied to have? Then it isn't asked so.
+        """
+        if not isinstance(verdict, Refused):
+            return False
         stat = await self.stat(key)
         if pin is None or not validators.compatible(pin, stat):
             self._stale(key, stat)
