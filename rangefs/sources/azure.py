@@ -29,9 +29,9 @@ from rangefs.sources.exchange import Answer, Ask, Exchange
 from rangefs.sources.urls import Url
 
 PAGE_BLOBS = 5000  #: the service's own largest page ("List Blobs", maxresults)
-# Microsoft, "Naming rules and restrictions": accounts are host names' first labels, containers may be $root, $web, $logs.
+# Microsoft, "Naming rules and restrictions": an account is a host name's first label, a container may be $root...
 _ACCOUNT = re.compile(r"[a-z0-9-]{3,63}")
-_CONTAINER = re.compile(r"\$?[a-z0-9](?:-?[a-z0-9]){2,62}|\$(?:root|web|logs)")
+_CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}|\$(?:root|web|logs)")
 
 _stat_of_stored = stored_stat_of("x-ms-version-id")
 

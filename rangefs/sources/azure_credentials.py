@@ -60,13 +60,13 @@ def account_of(name: str, settings: UpstreamSettings, environment: Mapping[str, 
         return AzureAccount(endpoint, SharedKey(settled, endpoint.origin, name, key))
     settled.require_privacy()
     try:
-        from rangefs.sources.entra import EntraBearer
+        from rangefs.sources.entra import entra_bearer
     except ModuleNotFoundError as error:
         raise UsageError(
             f"az:// needs {error.name} to sign in, which comes with: pip install 'rangefs[azure]' "
             "(or use --anonymous, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN)"
         ) from error
-    return AzureAccount(endpoint, EntraBearer(settled, endpoint.origin))
+    return AzureAccount(endpoint, entra_bearer(settled, endpoint.origin))
 
 
 def _environment_is_for(name: str, environment: Mapping[str, str]) -> bool:

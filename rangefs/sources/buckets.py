@@ -80,11 +80,7 @@ class BucketSource(ObjectSource):
     async def _refuse_pinned(self, verdict: Verdict, key: bytes, pin: Version | None, answer: Answer) -> NoReturn:
         """A version that is not found under its own number does not mean that there is no other."""
         if isinstance(verdict, Missing) and pin is not None and pin.level is Level.IMMUTABLE:
-            try:
-                stat = await self.stat(key)
-            except NotFound:
-                self._stale(key, None)
-            self._stale(key, stat)
+            self._stale(key, await self._there_now(key))
         await super()._refuse_pinned(verdict, key, pin, answer)
 
     # -- folders -----------------------------------------------------------------

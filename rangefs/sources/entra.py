@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 
 from azure.core.exceptions import AzureError
 from azure.identity import DefaultAzureCredential
 
 from rangefs.errors import Denied
-from rangefs.sources.credentials import Credentials, Refusal
-from rangefs.sources.refreshed import Expiring, Refreshed
-from rangefs.sources.urls import Origin, Url
+from rangefs.sources.credentials import Credentials
+from rangefs.sources.refreshed import Expiring, TokenBearer
+from rangefs.sources.urls import Origin
 
 SCOPE = "https://storage.azure.com/.default"
 
 
-class EntraBearer:
-    """`exchange.Bearer` with a token of Entra's beside what the settings' files say."""
-
-    def __init__(self, settled: Credentials, origin: Origin) -> None:
-        self._settled = settled
-        self._origin = origin
-        self._tokens = Refreshed(_DefaultCredential().fetch)
-        self._sent: Mapping[str, str] = {}
-
-    @property
-    def identity(self) -> str:
-        return "default Azure credential"
-
-    async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-        if url.origin != self._origin:
-            return []
-        self._sent = await self._tokens.headers()
-        return [*await self._settled.headers_for(method, url, headers), *self._sent.items()]
-
-    async def renew(self, refusal: Refusal) -> bool:
-        return refusal.status == 401 and await self._tokens.renew(self._sent)
+def entra_bearer(settled: Credentials, origin: Origin) -> TokenBearer:
+    """Speaks for whom azure-identity finds."""
+    return TokenBearer(settled, origin, "default Azure credential", _DefaultCredential().fetch)
 
 
 class _DefaultCredential:

@@ -135,7 +135,7 @@ class Answer:
 
     async def explain(self) -> None:
         """Reads why it says no, if it is a store's XML or JSON of usual size that is there at once: sets `problem`."""
-        if self.status < 400:
+        if self.status < 300:
             return
         code = self.headers.get("x-ms-error-code", "")[:64]  # all that Azure says to a HEAD
         self.problem = StoreError(code) if code.isalnum() else None

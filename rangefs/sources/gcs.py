@@ -105,9 +105,9 @@ def _bearer(settings: UpstreamSettings, origin: Origin) -> Bearer:
         return settled
     settled.require_privacy()
     try:
-        from rangefs.sources.google import GoogleBearer
+        from rangefs.sources.google import google_bearer
     except ModuleNotFoundError as error:
         raise UsageError(
             f"gs:// needs {error.name} to sign in, which comes with: pip install 'rangefs[gcs]' (or use --anonymous)"
         ) from error
-    return GoogleBearer(settled, origin, settings.requester_pays)
+    return google_bearer(settled, origin, settings.requester_pays)

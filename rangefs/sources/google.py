@@ -7,7 +7,6 @@ server or a token endpoint) happens at the first request, in a thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC
 
 import google.auth
@@ -16,41 +15,19 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 
 from rangefs.errors import Denied
-from rangefs.sources.credentials import Credentials, Refusal
-from rangefs.sources.refreshed import Expiring, Refreshed
-from rangefs.sources.urls import Origin, Url
+from rangefs.sources.credentials import Credentials
+from rangefs.sources.refreshed import Expiring, TokenBearer
+from rangefs.sources.urls import Origin
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 # Tokens without an expiry (a plain access token from the environment of a build) are looked at again after this.
 UNKNOWN_LIFE_S = 3600.0
 
 
-class GoogleBearer:
-    """`exchange.Bearer` with a Google token beside what the settings' files say.
-
-    settled         the headers of the settings, for the same origin
-    requester_pays  bill the credentials' project
-    """
-
-    def __init__(self, settled: Credentials, origin: Origin, requester_pays: bool) -> None:
-        self._settled = settled
-        self._origin = origin
-        self._source = _DefaultCredentials(requester_pays)
-        self._tokens = Refreshed(self._source.fetch)
-        self._sent: Mapping[str, str] = {}
-
-    @property
-    def identity(self) -> str:
-        return "application default credentials"
-
-    async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-        if url.origin != self._origin:
-            return []
-        self._sent = await self._tokens.headers()
-        return [*await self._settled.headers_for(method, url, headers), *self._sent.items()]
-
-    async def renew(self, refusal: Refusal) -> bool:
-        return refusal.status == 401 and await self._tokens.renew(self._sent)
+def google_bearer(settled: Credentials, origin: Origin, requester_pays: bool) -> TokenBearer:
+    """Speaks for the application default credentials; `requester_pays`: and bills their project."""
+    fetch = _DefaultCredentials(requester_pays).fetch
+    return TokenBearer(settled, origin, "application default credentials", fetch)
 
 
 class _DefaultCredentials:

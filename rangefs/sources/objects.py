@@ -123,7 +123,7 @@ class ObjectSource:
                 raise BadAnswer(f"{self.url(key)}: refuses a range inside its {stat.version.size} bytes")
             yield EmptyBody(stat, start)
             return
-        if isinstance(verdict, Refused) and await self._lied_about_the_match(key, pin):
+        if await self._another_way(verdict, key, pin):
             async with self.fetch(key, start, end, pin, ticket) as body:
                 yield body
             return
@@ -137,7 +137,7 @@ class ObjectSource:
             if isinstance(verdict, Part):
                 yield ExchangeBody(answer, verdict.stat, 0, verdict.end)
                 return
-        if isinstance(verdict, Refused) and await self._lied_about_the_match(key, pin):
+        if await self._another_way(verdict, key, pin):
             async with self.fetch_whole(key, pin, ticket) as body:
                 yield body
             return
@@ -154,9 +154,14 @@ class ObjectSource:
     def _preconditions(self, pin: Version | None) -> dict[str, str]:
         return {} if self._habits.lies_about_matches else validators.preconditions(pin)
 
-    async def _lied_about_the_match(self, key: bytes, pin: Version | None) -> bool:
-        """After a 412: does the origin still show the very version that it denied to have? Then it isn't asked so."""
-        stat = await self.stat(key)
+    async def _another_way(self, verdict: Verdict, key: bytes, pin: Version | None) -> bool:
+        """Should the same be asked again, as something has been learned of how to ask?
+
+        After a 412: does the origin still show the very version that it denied to have? Then it isn't asked so.
+        """
+        if not isinstance(verdict, Refused):
+            return False
+        stat = await self._there_now(key)
         if pin is None or not validators.compatible(pin, stat):
             self._stale(key, stat)
         self._habits.lies_about_matches = True
@@ -170,11 +175,18 @@ class ObjectSource:
             case Missing() if pin is not None:
                 self._stale(key, None)
             case PastEnd() if pin is not None:
-                stat = await self.stat(key)
+                stat = await self._there_now(key)
                 if not validators.compatible(pin, stat):
                     self._stale(key, stat)
                 raise BadAnswer(f"{self.url(key)}: refuses a range inside its {pin.size} bytes")
         self._refuse(verdict, self.url(key), answer)
+
+    async def _there_now(self, key: bytes) -> Stat:
+        """What is there instead of a pinned version. Raises `Stale` where nothing is."""
+        try:
+            return await self.stat(key)
+        except NotFound as error:
+            raise Stale(f"{self.url(key)} is gone upstream") from error
 
     def _stale(self, key: bytes, stat: Stat | None) -> NoReturn:
         raise Stale(f"{self.url(key)} {'is gone' if stat is None else 'has changed'} upstream", stat)

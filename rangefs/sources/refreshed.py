@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import trio
 
 from rangefs.errors import RangefsError
+from rangefs.sources.credentials import Credentials, Refusal
+from rangefs.sources.urls import Origin, Url
 
 # Fetched anew so long before it expires, or at half of what is left where that is sooner: clocks differ, and requests
 # are queued. Google's and Azure's own libraries take 4 to 5 minutes.
@@ -70,3 +72,28 @@ class Refreshed:
         now = self._clock()
         left_s = self._current.expires_at - now
         self._refresh_at = max(self._current.expires_at - min(MARGIN_S, left_s / 2), now + 1.0)
+
+
+class TokenBearer:
+    """`exchange.Bearer` with headers that expire, beside what the settings' files say, for one origin.
+
+    settled  the headers of the settings, for the same origin
+    """
+
+    def __init__(self, settled: Credentials, origin: Origin, identity: str, fetch: Callable[[], Expiring]) -> None:
+        self.identity = identity
+        self._settled = settled
+        self._origin = origin
+        self._tokens = Refreshed(fetch)
+        self._sent: Mapping[str, str] = {}
+
+    async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Nothing for any other origin. Raises `Denied` where no credentials can be had."""
+        if url.origin != self._origin:
+            return []
+        self._sent = await self._tokens.headers()
+        return [*await self._settled.headers_for(method, url, headers), *self._sent.items()]
+
+    async def renew(self, refusal: Refusal) -> bool:
+        """After a 401 (a token revoked before its time): is there another one?"""
+        return refusal.status == 401 and await self._tokens.renew(self._sent)

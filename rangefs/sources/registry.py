@@ -12,11 +12,22 @@ from rangefs.sources.base import Source
 from rangefs.sources.gcs import GcsSource
 from rangefs.sources.web import WebSource
 
+
+def _s3(spec: str, settings: UpstreamSettings, figures: UpstreamFigures) -> Source:
+    """Imported when asked for: botocore takes a quarter of a second, and may not be there."""
+    try:
+        from rangefs.sources.s3 import S3Source
+    except ModuleNotFoundError as error:
+        raise UsageError(f"s3:// needs {error.name}, which comes with: pip install 'rangefs[s3]'") from error
+    return S3Source(spec, settings, figures)
+
+
 _SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] = {
     "http": WebSource,
     "https": WebSource,
     "gs": GcsSource,
     "az": AzureSource,
+    "s3": _s3,
 }
 
 

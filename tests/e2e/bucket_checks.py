@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import os
 import subprocess
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from tests.e2e.test_changes import BLOCK, check_read, read_until
 from tests.emulators import AWKWARD_KEYS, Emulator, shown_content
@@ -86,7 +88,7 @@ def check_pages(server: Emulator, mount: RangefsMount, count: int) -> None:
         assert mount.status()["upstream"]["requests"] == before
 
 
-def check_refusal(mount: RangefsMount, *words: str) -> None:
+def check_refusal(mount: RangefsMount, *words: str, status: int = 1) -> None:
     """The mount fails with one line that has these words, and leaves nothing mounted."""
     mount.path.mkdir(parents=True)
     ran = subprocess.run(
@@ -98,8 +100,25 @@ def check_refusal(mount: RangefsMount, *words: str) -> None:
         timeout=60,
         check=False,
     )
-    assert ran.returncode == 1, ran.stderr
+    assert ran.returncode == status, ran.stderr
     said = [line for line in ran.stderr.splitlines() if line.strip()]
     assert len(said) == 1, ran.stderr
     for word in words:
         assert word in said[0], said[0]
+
+
+def check_nothing_written(mount: RangefsMount, secrets: list[str]) -> None:
+    """None of the secrets, nor their percent-encoded or base64 forms, is in the log, the cache, or any argument."""
+    planted = [form for secret in secrets for form in forms(secret)]
+    process = Path("/proc") / str(mount.pid)
+    written = [path for path in mount.base.rglob("*") if mount.path not in path.parents and path.is_file()]
+    assert written
+    for path in [*written, process / "cmdline"]:
+        text = path.read_bytes()
+        assert not [form for form in planted if form in text], path
+
+
+def forms(secret: str) -> set[bytes]:
+    """A secret as it may have been written."""
+    plain = unquote(secret)
+    return {secret.encode(), plain.encode(), quote(plain, safe="").encode(), base64.b64encode(plain.encode())[:-3]}
