@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import pytest
 import xxhash
 
 from tests.conftest import StartServer
-from tests.e2e.bucket_checks import check_refusal
+from tests.e2e.bucket_checks import check_nothing_written, check_refusal
 from tests.e2e.conftest import MakeMount
 from tests.servers import Caddy, Nginx
 from tests.serving import Server
@@ -193,3 +194,19 @@ def test_a_catalog_that_is_none_is_refused_with_its_place(make_mount: MakeMount,
     file.write_text('{"path": "a", "url": "http://127.0.0.1/a"}\n{"path": 7}\n')
     check_refusal(make_mount(f"catalog+file://{file}"), "entry 2")
     check_refusal(make_mount(f"catalog+file://{file}.gone"), "no such file")
+
+
+def test_a_signature_in_a_listed_address_is_never_written(hosts: Hosts, make_mount: MakeMount, tmp_path: Path) -> None:
+    signature = "planted-signature-that-nobody-may-see"
+    row = hosts.add(hosts.one, "f", b"content", "f")
+    row["url"] = f"{row['url']}?se=2026&sig={signature}"
+    hosts.rows.append({"path": "gone", "url": f"{hosts.one.url}gone?sig={signature}"})
+    file = tmp_path / "list"
+    file.write_text(json_lines(hosts.rows))
+    with make_mount(f"catalog+file://{file}", log_level="debug") as mount:
+        mount.expect_log("gone")
+        assert (mount.path / "f").read_bytes() == b"content"
+        with pytest.raises(OSError, match="Errno"):
+            (mount.path / "gone").read_bytes()
+        assert b"sig=REDACTED" in os.getxattr(mount.path / "f", "user.rangefs.url")
+        check_nothing_written(mount, [signature])
