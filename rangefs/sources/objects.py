@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import NoReturn
+from urllib.parse import unquote_to_bytes
 
 from rangefs.core import ranges, validators
+from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.ranges import Bad, Changed, Forbidden, Missing, Part, PastEnd, Refused, Verdict, Whole
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import UpstreamSettings
@@ -96,6 +98,24 @@ class ObjectSource:
         if not isinstance(verdict, Part | Whole):
             self._refuse(verdict, self._who(url, key), answer)
         return Learned(verdict.stat, answer.url)
+
+    async def _list_one_file(self, key: bytes) -> Listing:
+        """The listing of a root that is this one file, which was named by its last component."""
+        stat = await self.stat(key)
+        validator = stat.version.validator
+        entry = Entry(
+            self._name_of(key),
+            Kind.FILE,
+            key,
+            stat.version.size,
+            stat.mtime_ns,
+            etag=validator if validators.is_etag(validator) else "",
+        )
+        return Listing((entry,))
+
+    def _name_of(self, key: bytes) -> bytes:
+        """The raw name behind the key of a single file: here it is percent-encoded, perhaps with a query."""
+        return unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F")
 
     @asynccontextmanager
     async def fetch(self, key: bytes, start: int, end: int, pin: Version | None, ticket: Ticket) -> AsyncIterator[Body]:

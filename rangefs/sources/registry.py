@@ -9,6 +9,7 @@ from rangefs.core.settings import UpstreamSettings
 from rangefs.errors import UsageError
 from rangefs.sources.base import Source
 from rangefs.sources.web import WebSource
+from rangefs.sources.webdav import WebDavSource
 
 
 def _s3(spec: str, settings: UpstreamSettings, figures: UpstreamFigures) -> Source:
@@ -24,6 +25,8 @@ _SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] 
     "http": WebSource,
     "https": WebSource,
     "s3": _s3,
+    "webdav": WebDavSource,
+    "webdavs": WebDavSource,
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 import httpx
 
@@ -91,3 +91,8 @@ def join(base: Url, reference: str) -> Url:
         return parse_url(urljoin(str(base), reference.strip()))
     except ValueError as error:
         raise UsageError("this reference can't be understood") from error
+
+
+def same_place(asked: Url, answered: Url) -> bool:
+    """Is it the same folder, perhaps spelled in another way?"""
+    return asked.origin == answered.origin and unquote_to_bytes(asked.path) == unquote_to_bytes(answered.path)
