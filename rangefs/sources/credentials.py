@@ -73,11 +73,12 @@ class Credentials:
         self._fixed = [_checked(name, value) for name, value in settings.headers]
         secret = _read_header_file(settings.header_file) + _read_netrc(settings.netrc, origin.host)
         self._token_file = settings.bearer_token_file
-        self._token = _read_secret(self._token_file).strip() if self._token_file else ""
-        self._token_stamp = _stamp(self._token_file) if self._token_file else None
+        self._token = read_secret(self._token_file).strip() if self._token_file else ""
+        self._token_stamp = stamp_of(self._token_file) if self._token_file else None
         self._looked_at = float("-inf")
+        self._insecure_auth = settings.insecure_auth
         if any(is_secret_header(name) for name, _ in secret) or self._token_file:
-            _require_privacy(origin, settings.insecure_auth)
+            self.require_privacy()
         self._fixed += secret
 
     @property
@@ -91,6 +92,15 @@ class Credentials:
         return hashlib.sha256("\n".join(["rangefs identity", str(self._origin), *sorted(parts)]).encode()).hexdigest()[
             :16
         ]
+
+    @property
+    def authorizes(self) -> bool:
+        """Do the user's files already say who we are?"""
+        return self._token_file is not None or any(name == "authorization" for name, _ in self._fixed)
+
+    def require_privacy(self) -> None:
+        """Raises `UsageError` where a secret would cross a network in the clear, unasked."""
+        _require_privacy(self._origin, self._insecure_auth)
 
     async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         """What to add to a request to `url`; nothing unless its origin is the very one these were given for."""
@@ -116,9 +126,9 @@ class Credentials:
         if now - self._looked_at < LOOK_AGAIN_S:
             return
         self._looked_at = now
-        stamp = await trio.to_thread.run_sync(_stamp, path)
+        stamp = await trio.to_thread.run_sync(stamp_of, path)
         if stamp is not None and stamp != self._token_stamp:
-            self._token = (await trio.to_thread.run_sync(_read_secret, path)).strip()
+            self._token = (await trio.to_thread.run_sync(read_secret, path)).strip()
             self._token_stamp = stamp
 
 
@@ -135,7 +145,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761 section 6.3
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def stamp_of(path: Path) -> tuple[int, int] | None:
     """Changes when the file is replaced or written; None while it is not there (rotation may take a moment)."""
     try:
         status = path.stat()
@@ -144,7 +154,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_ino
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
     """The text of a file that only its owner can read."""
     try:
         with path.open(encoding="utf-8") as file:
@@ -162,7 +172,7 @@ def _read_header_file(path: Path | None) -> list[tuple[str, str]]:
     """``Name: value`` lines, as curl's ``-H @file``; empty lines and lines that begin with # are skipped."""
     if path is None:
         return []
-    lines = (line.strip() for line in _read_secret(path).splitlines())
+    lines = (line.strip() for line in read_secret(path).splitlines())
     pairs = []
     for line in lines:
         if line and not line.startswith("#"):
@@ -194,7 +204,7 @@ def _read_netrc(path: Path | None, host: str) -> list[tuple[str, str]]:
     """Basic credentials of `host` (or the default entry) from a netrc file, as curl's ``--netrc-file``."""
     if path is None:
         return []
-    _read_secret(path)  # checks that nobody else can
+    read_secret(path)  # checks that nobody else can
     try:
         found = netrc.netrc(str(path)).authenticators(host)
     except netrc.NetrcParseError as error:

@@ -32,11 +32,12 @@ from rangefs.errors import RangefsError, TooManyRedirects, Unreachable
 from rangefs.sources.bandwidth import Bandwidth
 from rangefs.sources.base import Ticket
 from rangefs.sources.credentials import Bearer, Credentials, Refusal
+from rangefs.sources.dial import Dialer, tls_context
 from rangefs.sources.failures import Translated
 from rangefs.sources.gate import Gate
 from rangefs.sources.redirects import MAX_HOPS, REDIRECTS, Doors, Redirects, next_hop
-from rangefs.sources.transport import Transport, proxy_at, tls_context
-from rangefs.sources.urls import Origin, Url
+from rangefs.sources.transport import Transport
+from rangefs.sources.urls import Origin, Url, parse_url
 
 CONNECT_TIMEOUT_S = 5.0
 STALL_TIMEOUT_S = 10.0
@@ -51,9 +52,10 @@ AGAIN = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavai
 # A refusal may teach more than one thing in turn: the region, the time, that credentials have expired.
 MAX_RENEWALS = 3
 REFUSALS = frozenset({400, 401, 403})
+_REQUEST_IDS = ("x-amz-request-id", "x-ms-request-id", "x-guploader-uploadid")
 # Redirect targets are other origins, with connections of their own worth keeping.
 IDLE_FACTOR = 2
-BASE_HEADERS = (("user-agent", f"rangefs/{__version__}"), ("accept-encoding", "identity"))
+BASE_HEADERS = {"user-agent": f"rangefs/{__version__}", "accept-encoding": "identity"}
 _NOTHING = httpx.ByteStream(b"")
 
 
@@ -90,6 +92,7 @@ class Answer:
         self._body = response.stream
         self._pieces = self._body.__aiter__()
         self._ended = False
+        self._bodiless = bodiless
         length = 0 if bodiless else body_length(self.headers)
         self._drainable = bodiless or (self.status >= 300 and length is not None and length <= DRAIN_BYTES)
 
@@ -102,7 +105,7 @@ class Answer:
         if self.problem is None:
             return ""
         message = f' "{self.problem.message}"' if self.problem.message else ""
-        request = self.problem.request_id or self.headers.get("x-amz-request-id", "")
+        request = self.problem.request_id or next((self.headers[n] for n in _REQUEST_IDS if n in self.headers), "")
         return f": {self.problem.code}{message}" + (f" (request {request[:64]})" if request else "")
 
     def __aiter__(self) -> Answer:
@@ -132,12 +135,16 @@ class Answer:
 
     async def explain(self) -> None:
         """Reads why it says no, if it is a store's XML or JSON of usual size that is there at once: sets `problem`."""
-        kind = self.headers.get("content-type", "")
-        if self.status < 300 or not self._drainable or not ("xml" in kind or "json" in kind):
+        if self.status < 300:
+            return
+        code = self.headers.get("x-ms-error-code", "")[:64]  # all that Azure says to a HEAD
+        self.problem = StoreError(code) if code.isalnum() else None
+        kind, length = self.headers.get("content-type", ""), body_length(self.headers)
+        if self._bodiless or (length or 0) > DRAIN_BYTES or not ("xml" in kind or "json" in kind):
             return
         with trio.move_on_after(EXPLAIN_S) as scope:
             try:
-                self.problem = parse_store_error(await self.read(DRAIN_BYTES) or b"")
+                self.problem = parse_store_error(await self.read(DRAIN_BYTES) or b"") or self.problem
             except Unreachable:
                 self._ended = True  # broken off: its status has to do
         if scope.cancelled_caught:
@@ -174,6 +181,7 @@ class Exchange:
 
     root     where the mount is: credentials and custom headers are for its origin only
     bearer   who speaks for us; None: what the settings' files say (`Credentials`)
+    doors    which addresses may be reached; None: those of the Internet, and the kind of place where `root` is
     stall_timeout_s  a connection on which no byte comes for so long is dropped
     """
 
@@ -184,21 +192,22 @@ class Exchange:
         root: Url,
         stall_timeout_s: float = STALL_TIMEOUT_S,
         bearer: Bearer | None = None,
+        doors: Doors | None = None,
     ) -> None:
         self.figures = figures
         self.bandwidth = Bandwidth(settings.bwlimit_bytes_s)
         self.credentials: Bearer = Credentials(settings, root.origin) if bearer is None else bearer
         self._max_connections = settings.max_connections
-        self._timeouts = {"connect": CONNECT_TIMEOUT_S, "read": stall_timeout_s, "write": stall_timeout_s}
         self._gates: dict[Origin, Gate] = {}
         self._origin_urls: dict[Origin, httpx.URL] = {}
         self._redirects = Redirects()
-        self._transport = Transport(
-            IDLE_FACTOR * settings.max_connections,
+        dialer = Dialer(
             tls_context(settings.ca_file, settings.client_cert),
-            None if settings.proxy is None else proxy_at(settings.proxy),
-            Doors(root.origin.host).may_reach,
+            (doors or Doors(root.origin.host)).may_reach,
+            None if settings.proxy is None else parse_url(settings.proxy).origin,
         )
+        idle = IDLE_FACTOR * settings.max_connections
+        self._transport = Transport(dialer, idle, CONNECT_TIMEOUT_S, stall_timeout_s)
 
     @asynccontextmanager
     async def open(self, ask: Ask, ticket: Ticket) -> AsyncIterator[Answer]:
@@ -232,8 +241,10 @@ class Exchange:
                 answer = await self._follow(ask, ticket)
             except Unreachable as error:
                 failure = error
+                if isinstance(error.__cause__, httpx.TimeoutException):
+                    await self._transport.drop_idle()
             else:
-                await answer.explain()
+                await _explained(answer)
                 if answer.status in REFUSALS and renewals < MAX_RENEWALS and await self._renewed(answer):
                     renewals += 1
                     continue
@@ -304,8 +315,7 @@ class Exchange:
         try:
             headers = [
                 ("host", url.origin.authority),
-                *BASE_HEADERS,
-                *ask.headers.items(),
+                *(BASE_HEADERS | dict(ask.headers)).items(),
                 *await self.credentials.headers_for(ask.method, url, ask.headers),
             ]
             with Translated(url.origin):
@@ -315,7 +325,7 @@ class Exchange:
                         self._origin_url(url.origin),
                         headers=headers,
                         stream=_NOTHING,
-                        extensions={"target": url.target, "timeout": self._timeouts},
+                        extensions={"origin": url.origin, "target": url.target},
                     )
                 )
         except BaseException:
@@ -340,6 +350,15 @@ class Exchange:
         if url is None:
             url = self._origin_urls[origin] = httpx.URL(f"{origin}/")
         return url
+
+
+async def _explained(answer: Answer) -> None:
+    """As `Answer.explain`; cancelled, it closes the answer, which nobody holds yet."""
+    try:
+        await answer.explain()
+    except BaseException:
+        await answer.aclose()
+        raise
 
 
 def _worth_another_try(answer: Answer) -> bool:

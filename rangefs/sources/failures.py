@@ -5,16 +5,17 @@ from __future__ import annotations
 import ssl
 from types import TracebackType
 
-import httpcore
+import h11
+import httpx
 
 from rangefs.errors import BadAnswer, Denied, Unreachable
 
 # The connection failed us, not the answer: another try may do better.
 _TRANSIENT = (
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.RemoteProtocolError,
-    httpcore.ProxyError,
+    httpx.TimeoutException,
+    httpx.NetworkError,
+    httpx.RemoteProtocolError,
+    httpx.ProxyError,
     OSError,
 )
 
@@ -40,14 +41,14 @@ class Translated:
             raise Denied(f"{self._who}: the certificate is not good: {error.verify_message}") from error
         if isinstance(error, _TRANSIENT):
             raise Unreachable(f"{self._who}: {_words(error)}") from error
-        if isinstance(error, httpcore.ProtocolError | httpcore.UnsupportedProtocol):
-            raise BadAnswer(f"{self._who}: not HTTP as we speak it: {_words(error)}") from error
+        if isinstance(error, h11.LocalProtocolError):
+            raise BadAnswer(f"{self._who}: not to be asked for in HTTP: {_words(error)}") from error
 
 
 _WORDS: dict[type[BaseException], str] = {
-    httpcore.ConnectTimeout: "no connection in time",
-    httpcore.ReadTimeout: "connected, but silent",
-    httpcore.WriteTimeout: "does not take the request",
+    httpx.ConnectTimeout: "no connection in time",
+    httpx.ReadTimeout: "connected, but silent",
+    httpx.WriteTimeout: "does not take the request",
 }
 
 

@@ -67,6 +67,10 @@ class ObjectSource:
         """What an answer says of the object (`validators.stat_of`)."""
         return validators.stat_of(key, headers, size, now)
 
+    def _headers(self, pin: Version | None) -> dict[str, str]:
+        """What to send with a question about an object, beside the range."""
+        return self._preconditions(pin)
+
     def _open(self, ask: Ask, ticket: Ticket) -> AbstractAsyncContextManager[Answer]:
         """The answer to `ask`; children may look at it and ask elsewhere."""
         return self._exchange.open(ask, ticket)
@@ -82,18 +86,18 @@ class ObjectSource:
     async def _learn(self, url: Url, key: bytes) -> Learned:
         """What is at `url` now: by HEAD, else by one byte, else by a plain GET's headers."""
         if not self._habits.refuses_head:
-            async with self._open(Ask("HEAD", url, fresh=True), Ticket()) as answer:
+            async with self._open(Ask("HEAD", url, self._headers(None), fresh=True), Ticket()) as answer:
                 verdict = self._judge_whole(answer, key, None)
                 if isinstance(verdict, Part) and (verdict.end is not None or self._habits.ignores_ranges(key)):
                     return Learned(verdict.stat, answer.url)
                 self._habits.refuses_head = answer.status in (405, 501)
             if not isinstance(verdict, Part) and answer.status not in HEAD_REFUSED:
                 self._refuse(verdict, self._who(url, key), answer)
-        ask = Ask("GET", url, {"range": ranges.range_header(0, 1)}, fresh=True)
+        ask = Ask("GET", url, {"range": ranges.range_header(0, 1), **self._headers(None)}, fresh=True)
         async with self._open(ask, Ticket()) as answer:
             verdict = self._judge(answer, key, 0, 1, None)
         if isinstance(verdict, PastEnd):
-            async with self._open(Ask("GET", url, fresh=True), Ticket()) as answer:
+            async with self._open(Ask("GET", url, self._headers(None), fresh=True), Ticket()) as answer:
                 verdict = self._judge_whole(answer, key, None)
         if not isinstance(verdict, Part | Whole):
             self._refuse(verdict, self._who(url, key), answer)
@@ -122,7 +126,7 @@ class ObjectSource:
         fits = start == 0 and pin is not None and pin.size is not None and pin.size <= end
         if self._habits.ignores_ranges(key) and not fits:
             raise RangesIgnored(f"{self.url(key)}: this server has no ranges")
-        headers = {"range": ranges.range_header(start, end), **self._preconditions(pin)}
+        headers = {"range": ranges.range_header(start, end), **self._headers(pin)}
         async with self._open(Ask("GET", self._at(key, pin), headers), ticket) as answer:
             verdict = self._judge(answer, key, start, end, pin)
             if isinstance(verdict, Part):
@@ -147,7 +151,7 @@ class ObjectSource:
 
     @asynccontextmanager
     async def fetch_whole(self, key: bytes, pin: Version | None, ticket: Ticket) -> AsyncIterator[Body]:
-        ask = Ask("GET", self._at(key, pin), self._preconditions(pin))
+        ask = Ask("GET", self._at(key, pin), self._headers(pin))
         async with self._open(ask, ticket) as answer:
             verdict = self._judge_whole(answer, key, pin)
             if isinstance(verdict, Part):
@@ -177,7 +181,7 @@ class ObjectSource:
         """
         if not isinstance(verdict, Refused):
             return False
-        stat = await self.stat(key)
+        stat = await self._there_now(key)
         if pin is None or not validators.compatible(pin, stat):
             self._stale(key, stat)
         self._habits.lies_about_matches = True
@@ -191,11 +195,18 @@ class ObjectSource:
             case Missing() if pin is not None:
                 self._stale(key, None)
             case PastEnd() if pin is not None:
-                stat = await self.stat(key)
+                stat = await self._there_now(key)
                 if not validators.compatible(pin, stat):
                     self._stale(key, stat)
                 raise BadAnswer(f"{self.url(key)}: refuses a range inside its {pin.size} bytes")
         self._refuse(verdict, self.url(key), answer)
+
+    async def _there_now(self, key: bytes) -> Stat:
+        """What is there instead of a pinned version. Raises `Stale` where nothing is."""
+        try:
+            return await self.stat(key)
+        except NotFound as error:
+            raise Stale(f"{self.url(key)} is gone upstream") from error
 
     def _stale(self, key: bytes, stat: Stat | None) -> NoReturn:
         raise Stale(f"{self.url(key)} {'is gone' if stat is None else 'has changed'} upstream", stat)

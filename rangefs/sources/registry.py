@@ -7,7 +7,9 @@ from collections.abc import Callable
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.errors import UsageError
+from rangefs.sources.azure import AzureSource
 from rangefs.sources.base import Source
+from rangefs.sources.gcs import GcsSource
 from rangefs.sources.web import WebSource
 from rangefs.sources.webdav import WebDavSource
 
@@ -24,6 +26,8 @@ def _s3(spec: str, settings: UpstreamSettings, figures: UpstreamFigures) -> Sour
 _SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] = {
     "http": WebSource,
     "https": WebSource,
+    "gs": GcsSource,
+    "az": AzureSource,
     "s3": _s3,
     "webdav": WebDavSource,
     "webdavs": WebDavSource,

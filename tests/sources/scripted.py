@@ -45,6 +45,11 @@ class Wire:
         self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await self._raw.aclose()
 
+    async def pump_to(self, other: trio.abc.SendStream) -> None:
+        """Hands on whatever comes, for proxies."""
+        while data := await self._stream.receive_some():
+            await other.send_all(data)
+
     async def closed_by_peer(self) -> None:
         """Waits until the other side has closed, in whatever way."""
         with suppress(trio.BrokenResourceError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,29 +10,11 @@ import pytest
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import Denied, TooManyRedirects, UsageError
-from tests.serving import SEARCH_PATH, MissingBinary, find_binary
 from tests.sources.reading import opened, read_range
 from tests.sources.scripted import Asked, Honest, Wire, origin, reply
 
 BODY = bytes(range(256)) * 4096
 PIN = Version(b"file", Level.STRONG, '"x"', len(BODY))
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key, as one PEM file."""
-    try:
-        openssl = find_binary("openssl", hint="apt-get install openssl")
-    except MissingBinary as missing:
-        pytest.skip(f"{missing} (looked in {SEARCH_PATH})")
-    folder = tmp_path_factory.mktemp("tls")
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=rangefs test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(folder / "key"), "-out", str(folder / "cert")]
-    subprocess.run([*command, *names, *files], check=True, capture_output=True, timeout=60)
-    pem = folder / "both.pem"
-    pem.write_text((folder / "key").read_text() + (folder / "cert").read_text())
-    return pem
 
 
 def server_side(certificate: Path) -> ssl.SSLContext:

@@ -428,9 +428,3 @@ async def test_errors_are_one_line_and_name_no_secret(capsys: pytest.CaptureFixt
                 pass
     assert "hunter2" not in str(denied.value)
     assert "\n" not in str(denied.value)
-
-
-@pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow each other at once: the dice always fall on zero."""
-    monkeypatch.setattr("rangefs.sources.exchange.random.random", lambda: 0.0)

@@ -1,0 +1,185 @@
+"""Connections: kept while they are good, dropped when they are not, and led through proxies."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trio
+
+from rangefs.core.figures import UpstreamFigures
+from rangefs.core.settings import UpstreamSettings
+from rangefs.core.versions import Level, Version
+from rangefs.errors import Denied, Unreachable, UsageError
+from rangefs.sources.web import WebSource
+from tests.sources.reading import opened, read_range
+from tests.sources.scripted import Asked, Honest, Wire, origin, reply
+
+BODY = bytes(range(256)) * 16
+PIN = Version(b"file", Level.STRONG, '"x"', len(BODY))
+HONEST = Honest(BODY)
+
+
+async def test_one_connection_serves_requests_that_follow_each_other() -> None:
+    async with origin(HONEST) as server, opened(server.url, connect=False) as source:
+        for start in range(0, 1000, 100):
+            assert await read_range(source, b"file", start, start + 100, PIN) == BODY[start : start + 100]
+        await source.stat(b"file")
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "headers", [b"Connection: close\r\n", b"Connection: keep-alive, Close\r\n"], ids=["close", "among-others"]
+)
+async def test_a_connection_that_says_close_is_not_used_again(headers: bytes) -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        head, body = HONEST.answer(asked).split(b"\r\n\r\n", 1)
+        await wire.send(head + b"\r\n" + headers + b"\r\n" + body)
+        return True
+
+    async with origin(script) as server, opened(server.url, connect=False) as source:
+        for start in (0, 100):
+            await read_range(source, b"file", start, start + 100, PIN)
+        assert server.connections == 2
+
+
+async def test_bytes_after_a_body_are_never_taken_for_the_next_answer() -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(HONEST.answer(asked) + reply(200, {"ETag": '"x"'}, b"smuggled"))
+        return True
+
+    async with origin(script) as server, opened(server.url, connect=False) as source:
+        for start in (0, 100):
+            assert await read_range(source, b"file", start, start + 100, PIN) == BODY[start : start + 100]
+        assert server.connections == 2
+
+
+async def test_a_server_that_closes_idle_connections_costs_no_error() -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(HONEST.answer(asked))
+        return False
+
+    figures = UpstreamFigures()
+    async with origin(script) as server, opened(server.url, figures=figures, connect=False) as source:
+        for start in range(0, 500, 100):
+            assert await read_range(source, b"file", start, start + 100, PIN) == BODY[start : start + 100]
+    assert figures.errors == 0
+
+
+async def test_after_silence_idle_connections_are_made_anew() -> None:
+    silent = False
+
+    async def script(asked: Asked, wire: Wire) -> bool:
+        if silent and wire in used:
+            await wire.closed_by_peer()
+            return False
+        used.add(wire)
+        await wire.send(HONEST.answer(asked))
+        return True
+
+    used: set[Wire] = set()
+    async with origin(script) as server:
+        source = WebSource(server.url, UpstreamSettings(), UpstreamFigures(), stall_timeout_s=0.1)
+        async with trio.open_nursery() as nursery:
+            for start in range(0, 1600, 100):
+                nursery.start_soon(read_range, source, b"file", start, start + 100, PIN)
+        silent = True  # as after a suspend: every connection is a black hole
+        assert await read_range(source, b"file", 0, 100, PIN) == BODY[:100]
+        await source.aclose()
+
+
+async def test_interim_answers_are_passed_over_but_not_without_end(no_pauses: None) -> None:
+    async def early_hints(asked: Asked, wire: Wire) -> bool:
+        await wire.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * hints + HONEST.answer(asked))
+        return True
+
+    hints = 2
+    async with origin(early_hints) as server, opened(server.url, connect=False) as source:
+        assert await read_range(source, b"file", 0, 100, PIN) == BODY[:100]
+        hints = 1000
+        with pytest.raises(Unreachable, match="interim"):
+            await read_range(source, b"file", 0, 100, PIN)
+
+
+async def test_a_head_without_end_is_refused_early(no_pauses: None) -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(100):
+            await wire.send(b"X: " + b"y" * 10_000 + b"\r\n")
+        await wire.closed_by_peer()
+        return False
+
+    async with origin(script) as server:
+        source = WebSource(server.url, UpstreamSettings(), UpstreamFigures(), stall_timeout_s=5)
+        with trio.fail_after(4), pytest.raises(Unreachable):  # nobody waits for its end
+            await read_range(source, b"file", 0, 100, PIN)
+        await source.aclose()
+
+
+async def test_no_door_is_opened_to_another_kind_of_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(reply(302, {"Location": f"http://localhost:{inner.port}/secret"}))
+        return True
+
+    # Seen from outside, our own loopback is a public place and "localhost" leads to a private one.
+    kinds = iter(["global", "loopback", "loopback"])
+    monkeypatch.setattr("rangefs.sources.redirects._kind", lambda address: next(kinds))
+    async with origin(HONEST) as inner, origin(script) as outer, opened(outer.url, connect=False) as source:
+        with pytest.raises(Denied, match="private address"):
+            await read_range(source, b"file", 0, 100, PIN)
+        assert not inner.asked
+
+
+# -- proxies -----------------------------------------------------------------------
+
+
+async def test_a_plain_request_goes_to_the_proxy_whole() -> None:
+    async with origin(HONEST) as proxy:
+        settings = UpstreamSettings(proxy=proxy.url)
+        async with opened("http://far.example/a%20b/", settings, connect=False) as source:
+            assert await read_range(source, b"file", 0, 100, PIN) == BODY[:100]
+        (asked,) = proxy.asked
+        assert asked.target == "http://far.example/a%20b/file"
+        assert asked.headers["host"] == "far.example"
+
+
+async def test_an_encrypted_request_goes_through_a_tunnel(certificate: Path) -> None:
+    async def proxy_script(asked: Asked, wire: Wire) -> bool:
+        assert asked.method == "CONNECT"
+        host, port = asked.target.split(":")
+        upstream = await trio.open_tcp_stream(host, int(port))
+        await wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        async with upstream, trio.open_nursery() as nursery:
+            nursery.start_soon(wire.pump_to, upstream)
+            async for data in upstream:
+                await wire.send(data)
+            nursery.cancel_scope.cancel()
+        return False
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with origin(HONEST, context) as server, origin(proxy_script) as proxy:
+        settings = UpstreamSettings(proxy=proxy.url, ca_file=certificate)
+        async with opened(server.url, settings, connect=False) as source:
+            assert await read_range(source, b"file", 0, 100, PIN) == BODY[:100]
+        assert "authorization" not in proxy.asked[0].headers
+        assert [asked.method for asked in proxy.asked] == ["CONNECT"]
+
+
+async def test_a_proxy_that_refuses_is_unreachable(no_pauses: None) -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(reply(403))
+        return False
+
+    async with origin(script) as proxy:
+        settings = UpstreamSettings(proxy=proxy.url)
+        async with opened("https://far.example/", settings, connect=False) as source:
+            with pytest.raises(Unreachable, match="proxy"):
+                await read_range(source, b"file", 0, 100, PIN)
+
+
+def test_a_proxy_must_be_a_web_proxy() -> None:
+    for proxy in ("socks5://localhost:1080", "localhost:8080", "http://user:pw@host/"):
+        with pytest.raises(UsageError):
+            WebSource("http://host/", UpstreamSettings(proxy=proxy), UpstreamFigures())
