@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -69,6 +70,7 @@ class Origin:
 
     folder_names  what the root lists
     accept_faults  kinds of `AT_ACCEPT`, one taken for each new connection
+    troubles  mistakes of the origin itself; leaving it fails on them
     """
 
     folder_names: list[str]
@@ -77,7 +79,7 @@ class Origin:
     tls: ssl.SSLContext | None = None
     port: int = 0
     accept_faults: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-    requests: list[Ask] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
     _token: trio.lowlevel.TrioToken | None = None
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _thread: threading.Thread | None = None
@@ -99,15 +101,18 @@ class Origin:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         assert self._token is not None
         assert self._thread is not None
-        self._token.run_sync_soon(self._scope.cancel)
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._scope.cancel)
         self._thread.join(10)
+        assert not self.troubles or kind is not None, self.troubles
 
     def hang_up(self) -> None:
         """Close every connection, so that the next request needs a new one."""
 
         def close_all() -> None:
             for stream in list(self._live):
-                stream.socket.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError, ValueError):  # gone already
+                    stream.socket.shutdown(socket.SHUT_RDWR)
 
         assert self._token is not None
         self._token.run_sync_soon(close_all)
@@ -125,6 +130,8 @@ class Origin:
         try:
             async with stream:
                 await self._until_it_breaks(stream)
+        except Exception as mistake:  # one exchange must not end the origin of all others
+            self.troubles.append("".join(traceback.format_exception(mistake)))
         finally:
             self._live.discard(stream)
 
@@ -136,7 +143,6 @@ class Origin:
                 talk = trio.SSLStream(stream, self.tls, server_side=True, https_compatible=True)
             requests = Requests(talk)
             while ask := await requests.take():
-                self.requests.append(ask)
                 await self._exchange(talk, ask)
         except Reset:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rangefs.cli import background, mountpoints, options, order, places
+from rangefs.cli.advice import advised
 from rangefs.cli.parsing import Parser
 from rangefs.core.settings import MountSettings
-from rangefs.errors import MountError, RangefsError
+from rangefs.errors import CacheLocked, MountError, RangefsError
 from rangefs.ops import logs, notify
 
 DESCRIPTION = "Mount SOURCE at MOUNTPOINT. Returns once the mount answers; it then runs in the background."
@@ -29,6 +31,8 @@ Exit status: 0 mounted, 1 failed, 2 bad usage. Unmount with: rangefs umount MOUN
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONFIG = Path("/etc/fuse.conf")
 READY_WITHIN_S = 120.0  #: connecting is bounded far below it; this only bounds what should not happen
+# umount(8) is back before the process behind the mount has put its cache away: `umount X; mount X` must work.
+LEAVING_S = 3.0
 
 
 def parser() -> Parser:
@@ -77,17 +81,50 @@ def set_up_logs(settings: MountSettings, log: Path | None) -> None:
 
 
 def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -> None:
-    """Mount and serve until unmounted. `on_ready` and the service manager hear when the mount answers."""
+    """Mount and serve until unmounted. `on_ready` and the service manager hear when the mount answers.
+
+    Raises `RangefsError`; where the mount never answered, its line says what to do too.
+    """
     # Only now: FUSE, trio and httpx take longer to load than most commands take to run.
-    serve_mount = importlib.import_module("rangefs.fs.mount").serve
+    from rangefs.fs.mount import serve as serve_mount
+
+    _make_way(settings.cache.folder)
     notifier = notify.notifier_from(os.environ)
+    answered = False
 
     def ready() -> None:
+        nonlocal answered
+        answered = True
         notifier.ready(f"Mounted on {settings.mountpoint}")
         if on_ready is not None:
             on_ready()
 
-    serve_mount(settings, ready)
+    try:
+        _when_the_cache_is_free(lambda: serve_mount(settings, ready))
+    except RangefsError as error:
+        if answered:
+            raise
+        raise advised(error) from error
+
+
+def _when_the_cache_is_free(act: Callable[[], None]) -> None:
+    """Do it, again and again for a moment while another process has the cache."""
+    patience_ends = time.monotonic() + LEAVING_S
+    while True:
+        try:
+            act()
+        except CacheLocked:
+            if time.monotonic() > patience_ends:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _make_way(cache_folder: Path) -> None:
+    """Make the folders above the cache's own. Where that fails the store says so, and reads go on without."""
+    with contextlib.suppress(OSError):
+        cache_folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def require_fuse(settings: MountSettings) -> None:

@@ -122,6 +122,10 @@ MOUNT_OPTIONS: tuple[Option, ...] = (
 )
 BY_NAME = {option.name: option for option in MOUNT_OPTIONS}
 
+# Understood and checked, but nothing below the command line acts on them yet: refused rather than silently ignored.
+# Whoever makes one work takes it out of here, and it shows up in --help.
+LATER = {"mirror", "metrics", "weak", "endpoint-url", "region", "profile", "anonymous", "requester-pays"}
+
 # What mount(8), fstab and systemd hand on, and what holds for us anyway: read-only, no devices, no set-user-id bits
 # (a mode of ours has neither), or is only for them to act on.
 GENERIC_OPTIONS = {
@@ -144,7 +148,7 @@ class DashO:
 def add_mount_options(parser: argparse.ArgumentParser) -> None:
     """Every option as ``--name``; what is not given does not show up in the namespace."""
     for option in MOUNT_OPTIONS:
-        given, shown = f"--{option.name}", option.help.replace("%", "%%")
+        given, shown = f"--{option.name}", argparse.SUPPRESS if option.name in LATER else option.help.replace("%", "%%")
         if option.parse is None:
             parser.add_argument(given, action="store_true", default=argparse.SUPPRESS, help=shown)
         else:

@@ -100,6 +100,8 @@ def _order(
     """
     parts: dict[str, dict[str, Any]] = {"cache": {}, "upstream": {}, "view": {}, "mount": {}, "command": {}}
     for name, value in given.items():
+        if name in options.LATER:
+            raise UsageError(f"--{name} is not in this version of rangefs")
         option = options.BY_NAME[name]
         part, slot = option.target.split(".")
         parts[part][slot] = value

@@ -261,7 +261,7 @@ def names_length(names: bytearray, at: int) -> int:
     return 22 + sum(int.from_bytes(names[at + 16 + 2 * i : at + 18 + 2 * i], "little") for i in range(3))
 
 
-def compact(chunks: ChunkColumns, objects: ObjectColumns, keep_object: bytes | bytearray, hand: int) -> int:
+def compact(chunks: ChunkColumns, objects: ObjectColumns, keep_object: bytearray, hand: int) -> int:
     """Squeeze out dead chunk rows and the objects whose byte in `keep_object` is 0; both columns change in place.
 
     An object with a live or awaited chunk must be kept. Returns the new row for the eviction's hand.
@@ -280,7 +280,7 @@ def compact(chunks: ChunkColumns, objects: ObjectColumns, keep_object: bytes | b
     return hand
 
 
-def _compact_objects(objects: ObjectColumns, keep: bytes | bytearray) -> None:
+def _compact_objects(objects: ObjectColumns, keep: bytearray) -> None:
     kept_names = [objects.names[at : at + names_length(objects.names, at)] for at in compress(objects.names_at, keep)]
     for name, code in OBJECT_COLUMNS:
         setattr(objects, name, array(code, compress(getattr(objects, name), keep)))

@@ -73,12 +73,12 @@ def decode_current(raw: bytes) -> int:
     return int(found[3])
 
 
-def squeeze(ledger: Ledger, keep_object: bytes | bytearray | None = None) -> None:
+def squeeze(ledger: Ledger, keep_object: bytearray | None = None) -> None:
     """Make the columns dense: what a snapshot needs, and what gives dead rows' memory back.
 
     keep_object  a byte a row, 0 for objects without chunks that may be forgotten; None forgets none
     """
-    keep = keep_object if keep_object is not None else bytes([1]) * len(ledger.objects)
+    keep = keep_object if keep_object is not None else bytearray([1]) * len(ledger.objects)
     ledger.hand = compact(ledger.chunks, ledger.objects, keep, ledger.hand)
 
 

@@ -27,10 +27,11 @@ from rangefs.core.settings import MiB, UpstreamSettings
 from rangefs.core.validators import Headers, stored_stat_of
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import BadAnswer, NotAListing, NotFound, TooLarge, UsageError
+from rangefs.sources.answers import Answer
 from rangefs.sources.aws import AwsBearer, Chain, Profile, bearer_name
 from rangefs.sources.base import Ticket
 from rangefs.sources.credentials import Credentials, Refusal
-from rangefs.sources.exchange import Answer, Ask, Exchange
+from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.objects import ObjectSource
 from rangefs.sources.urls import Origin, Url, parse_url
 

@@ -17,9 +17,10 @@ from rangefs.core.redact import redact_url
 from rangefs.core.settings import MiB, UpstreamSettings
 from rangefs.core.versions import Stat, Version
 from rangefs.errors import NotAListing, NotFound, TooLarge, UsageError
+from rangefs.sources.answers import Answer
 from rangefs.sources.base import Ticket
 from rangefs.sources.bodies import ExchangeBody
-from rangefs.sources.exchange import STALL_TIMEOUT_S, Answer, Ask, Exchange
+from rangefs.sources.exchange import STALL_TIMEOUT_S, Ask, Exchange
 from rangefs.sources.objects import ObjectSource
 from rangefs.sources.urls import Url, encode_target, parse_url, same_place
 

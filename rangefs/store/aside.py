@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rangefs.store.disk import Disk, pages
+from rangefs.store.disk import Disk, is_folder, pages
 from rangefs.store.layout import Layout, generation_of
 
 MAX_CHUNKS = 4  #: bad chunks kept; one tells as much as a thousand
@@ -33,7 +33,7 @@ def set_aside(disk: Disk, layout: Layout, everything: bool) -> int:
     if not everything:
         names = [name for name in names if name in ("CURRENT", "CURRENT.next") or generation_of(name) is not None]
     if names:
-        if not disk.is_folder(layout.aside):
+        if not is_folder(disk, layout.aside):
             disk.mkdir(layout.aside)
         target = _free_name(disk, layout, "cache" if everything else "manifest")
         disk.mkdir(target)
@@ -51,7 +51,7 @@ def _free_name(disk: Disk, layout: Layout, stem: str) -> Path:
 
 def entries(disk: Disk, layout: Layout) -> list[AsideEntry]:
     """All there is, oldest first as far as names tell. Walks it: it is little, or about to go."""
-    if not disk.is_folder(layout.aside):
+    if not is_folder(disk, layout.aside):
         return []
     found = [AsideEntry(path, size_of(disk, path)) for path in map(layout.aside.joinpath, disk.listdir(layout.aside))]
     return sorted(found, key=lambda entry: (len(entry.path.name), entry.path.name))
@@ -59,14 +59,14 @@ def entries(disk: Disk, layout: Layout) -> list[AsideEntry]:
 
 def size_of(disk: Disk, path: Path) -> int:
     """Pages that a file or a whole tree takes."""
-    if not disk.is_folder(path):
-        return pages(disk.size(path))
-    return max(1, pages(disk.size(path))) + sum(size_of(disk, path / name) for name in disk.listdir(path))
+    if not is_folder(disk, path):
+        return pages(disk.info(path).size_bytes)
+    return max(1, pages(disk.info(path).size_bytes)) + sum(size_of(disk, path / name) for name in disk.listdir(path))
 
 
 def remove_tree(disk: Disk, path: Path) -> None:
     """Raises `OSError`."""
-    if disk.is_folder(path):
+    if is_folder(disk, path):
         for name in disk.listdir(path):
             remove_tree(disk, path / name)
         disk.rmdir(path)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,13 @@ class DiskSpace:
 
     total_bytes: int
     free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    size_bytes: int
+    mtime_ns: int
+    is_folder: bool
 
 
 class Disk:
@@ -77,16 +85,10 @@ class Disk:
     def listdir(self, path: Path) -> list[str]:
         return os.listdir(path)
 
-    def size(self, path: Path) -> int:
-        """Bytes of a file, links not followed."""
-        return os.lstat(path).st_size
-
-    def is_folder(self, path: Path) -> bool:
-        """Is there a folder of this name (not a link to one)?"""
-        try:
-            return os.lstat(path).st_mode & 0o170000 == 0o040000
-        except FileNotFoundError:
-            return False
+    def info(self, path: Path) -> FileInfo:
+        """What lstat says: links are not followed."""
+        found = os.lstat(path)
+        return FileInfo(found.st_size, found.st_mtime_ns, stat.S_ISDIR(found.st_mode))
 
     def same_file(self, fd: int, path: Path) -> bool:
         """Is `path` still the file that `fd` has open? False where it is gone."""
@@ -132,11 +134,19 @@ def write_all(disk: Disk, fd: int, buffers: Sequence[bytes | memoryview], offset
     return done
 
 
+def is_folder(disk: Disk, path: Path) -> bool:
+    """Is there a folder of this name (not a link to one)? Raises `OSError` where the disk can't say."""
+    try:
+        return disk.info(path).is_folder
+    except FileNotFoundError:
+        return False
+
+
 def read_all(disk: Disk, path: Path, limit_bytes: int) -> bytes:
     """A whole file, at most `limit_bytes` of it. Raises `OSError`."""
     fd = disk.open(path, os.O_RDONLY)
     try:
-        found = bytearray(min(disk.size(path), limit_bytes))
+        found = bytearray(min(disk.info(path).size_bytes, limit_bytes))
         done = 0
         view = memoryview(found)
         while done < len(found):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+import trio
+
+TOLD_S = 60.0  #: how long a trouble that is over is still told
 RETRY_S = 2.0  #: how long a failing disk is left alone before one call tries again
 
 _WORDS = {
@@ -29,6 +32,7 @@ def in_words(error: OSError) -> str:
 class _Trouble:
     text: str
     retry_at: float
+    until: float = float("inf")
 
 
 class Health:
@@ -40,10 +44,16 @@ class Health:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Each text once; empty when all is well."""
+        now = trio.current_time()
+        self._troubles = {name: trouble for name, trouble in self._troubles.items() if now < trouble.until}
         return tuple(dict.fromkeys(trouble.text for trouble in self._troubles.values()))
 
     def fail(self, activity: str, text: str, now: float) -> None:
         self._troubles[activity] = _Trouble(text, now + RETRY_S)
+
+    def note(self, activity: str, text: str, now: float) -> None:
+        """Something went wrong and is over: worth telling for a minute."""
+        self._troubles[activity] = _Trouble(text, now, now + TOLD_S)
 
     def clear(self, activity: str) -> None:
         self._troubles.pop(activity, None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
@@ -26,15 +27,22 @@ from rangefs.store.disk import Disk, pages, write_all
 from rangefs.store.layout import Layout, generation_of
 from rangefs.store.threads import Threads
 
+LOG_AHEAD_PAGES = 4  #: counted before they are written, so that a log may grow between two looks at the cap
+
 
 @dataclass(slots=True)
 class LogFile:
-    """One log, open for appending at `end`. `dirty`: something was written since it was last synced."""
+    """One log, open for appending at `end`.
+
+    dirty  something was written since it was last synced
+    named  its name in the folder is on the disk
+    """
 
     generation: int
     fd: int
     end: int
     dirty: bool = False
+    named: bool = True
 
 
 class Manifest:
@@ -57,7 +65,7 @@ class Manifest:
     @property
     def pages(self) -> int:
         """What snapshot and logs take on disk."""
-        return self._snapshot_pages + sum(pages(log.end) for log in self._logs)
+        return self._snapshot_pages + sum(pages(log.end) + LOG_AHEAD_PAGES for log in self._logs)
 
     @property
     def log_bytes(self) -> int:
@@ -79,6 +87,15 @@ class Manifest:
         self._first_generation = generation
         self.sequence = sequence
         self.broken = OSError("no log yet")
+
+    async def abandon(self) -> None:
+        """Close the logs and forget what is queued: the folder is not ours any more, or not yet."""
+        async with self._writing, self._syncing:
+            logs, self._logs = self._logs, []
+            self._queue.clear()
+            self.broken = None
+            for log in logs:
+                self._disk.close(log.fd)
 
     _first_generation = 0
 
@@ -122,16 +139,26 @@ class Manifest:
         async with self._syncing:
             sequence = self.sequence
             logs = [log for log in self._logs if log.dirty]
+            unnamed = [log for log in self._logs if not log.named]
             for log in logs:
                 log.dirty = False
+
+            def sync() -> None:
+                for log in logs:
+                    self._disk.fsync(log.fd)
+                if unnamed:
+                    sync_folder(self._disk, self._layout)
+
             try:
-                await self._threads.run(lambda: _fsync_all(self._disk, [log.fd for log in logs]))
+                await self._threads.run(sync)
             except OSError as error:
                 self.broken = error
                 return None
+            for log in unnamed:
+                log.named = True
             return None if self.broken else sequence
 
-    async def checkpoint(self, ledger: Ledger, keep_object: bytes | None) -> bool:
+    async def checkpoint(self, ledger: Ledger, keep_object: bytearray | None) -> bool:
         """Write the next generation from memory and retire the older ones. False: the disk would not.
 
         Not to be cancelled half-way: shield it. What a crash leaves at any step is a generation that works.
@@ -140,31 +167,37 @@ class Manifest:
         self._first_generation = generation
         async with self._writing:
             await self._write_queue()
+            was_broken = self.broken is not None
+            if was_broken:
+                # Leave a gap, so that no start goes on from the older log, which lacks records, to this one.
+                self.sequence += 1
             sequence = self.sequence
             try:
-                fd = await self._threads.run(lambda: self._begin_log(generation, sequence + 1))
-            except OSError as error:
-                self.broken = self.broken or error
+                fd = await self._threads.run(lambda: begin_log(self._disk, self._layout, generation, sequence + 1))
+            except OSError:
                 return False
             # From here to the switch there is no await: the snapshot is the books as this log begins.
-            was_broken = self.broken is not None
-            self.broken = None
-            if was_broken:
-                self._queue.clear()  # in the books already, and no older log can be gone on from
             squeeze(ledger, keep_object)
             pieces = encode_snapshot(ledger, generation, sequence + 1)
             retired = self._logs
-            log = LogFile(generation, fd, LOG_HEADER_BYTES, dirty=True)
-            self._logs = [*retired, log] if not was_broken else [log]
+            log = LogFile(generation, fd, LOG_HEADER_BYTES, dirty=True, named=False)
+            if was_broken:
+                self._queue.clear()  # it is in the snapshot
+                self._logs = [log]
+                self.broken = None
+            else:
+                self._logs = [*retired, log]
         size = sum(map(len, pieces))
         try:
-            await self._threads.run(lambda: self._publish(generation, fd, pieces))
+            await self._threads.run(lambda: publish(self._disk, self._layout, generation, fd, pieces, self._sync))
         except OSError as error:
             if was_broken:
-                self._logs = retired
-                await self._threads.run(lambda: self._disk.close(fd))
-                self.broken = error
+                async with self._writing, self._syncing:
+                    self._logs = retired
+                    self._disk.close(fd)
+                    self.broken = error
             return False
+        log.named = True
         self._logs = [log]
         self._snapshot_pages = pages(size)
         self.written_bytes += size + LOG_HEADER_BYTES
@@ -173,30 +206,6 @@ class Manifest:
                 self._disk.close(old.fd)
         await self._threads.run(lambda: remove_generations(self._disk, self._layout, below=generation))
         return True
-
-    def _begin_log(self, generation: int, first_sequence: int) -> int:
-        fd = self._disk.open(self._layout.log(generation), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        try:
-            write_all(self._disk, fd, (encode_log_header(generation, first_sequence),), 0)
-            if self._sync:
-                self._disk.fsync(fd)
-                sync_folder(self._disk, self._layout)
-        except BaseException:
-            self._disk.close(fd)
-            raise
-        return fd
-
-    def _publish(self, generation: int, log_fd: int, pieces: Sequence[bytes]) -> None:
-        """Snapshot, then CURRENT. Raises `OSError`; the older generation is then still the current one."""
-        disk, layout = self._disk, self._layout
-        write_file(disk, layout.snapshot(generation), pieces, self._sync)
-        if self._sync:
-            disk.fsync(log_fd)
-            sync_folder(disk, layout)
-        write_file(disk, layout.current_staged, [encode_current(generation)], self._sync)
-        disk.rename(layout.current_staged, layout.current)
-        if self._sync:
-            sync_folder(disk, layout)
 
     async def close(self) -> None:
         """Write what is queued and close. Does not sync."""
@@ -246,6 +255,29 @@ def remove_generations(disk: Disk, layout: Layout, below: int) -> None:
                 continue
 
 
-def _fsync_all(disk: Disk, fds: list[int]) -> None:
-    for fd in fds:
-        disk.fsync(fd)
+def begin_log(disk: Disk, layout: Layout, generation: int, first_sequence: int) -> int:
+    """A new log with nothing but its header; returns its descriptor. Raises `OSError`."""
+    fd = disk.open(layout.log(generation), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(disk, fd, (encode_log_header(generation, first_sequence),), 0)
+    except BaseException:
+        disk.close(fd)
+        raise
+    return fd
+
+
+def publish(disk: Disk, layout: Layout, generation: int, log_fd: int, pieces: Sequence[bytes], sync: bool) -> None:
+    """Snapshot, then CURRENT. Raises `OSError`; the older generation is then still the current one."""
+    try:
+        write_file(disk, layout.snapshot(generation), pieces, sync)
+    except OSError:
+        with suppress(OSError):
+            disk.unlink(layout.snapshot(generation))
+        raise
+    if sync:
+        disk.fsync(log_fd)
+        sync_folder(disk, layout)
+    write_file(disk, layout.current_staged, [encode_current(generation)], sync)
+    disk.rename(layout.current_staged, layout.current)
+    if sync:
+        sync_folder(disk, layout)

@@ -9,6 +9,7 @@ import trio
 from rangefs.core.ledger import ChunkRow
 from rangefs.store import aside
 from rangefs.store.health import in_words
+from rangefs.store.layout import FAN_OUT_BITS
 from rangefs.store.parts import Parts
 from rangefs.store.room import Room
 from rangefs.store.shelf import BadChunk
@@ -48,6 +49,8 @@ class Mending:
         if self._room.aside_count >= aside.MAX_CHUNKS:
             await self._room.drop([chunk])
             return
+        before = parts.manifest.sequence
+        parts.clearing.append(before)
         parts.forget([chunk])
         parts.shelf.forget(chunk.chunk_id)
         source = parts.layout.chunk(chunk.chunk_id, chunk.ephemeral)
@@ -66,4 +69,6 @@ class Mending:
             if found >= 0:
                 self._room.keep_aside(aside.AsideEntry(target, found))
             parts.space.freed(chunk.pages)
+        parts.clearing.remove(before)
+        parts.dirty_folders.add(chunk.chunk_id >> FAN_OUT_BITS)
         parts.show()

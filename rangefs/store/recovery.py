@@ -38,7 +38,7 @@ from rangefs.core.records import (
 )
 from rangefs.core.snapshot import decode_current, decode_snapshot
 from rangefs.store.aside import set_aside
-from rangefs.store.disk import Disk, pages, read_all
+from rangefs.store.disk import Disk, is_folder, pages, read_all
 from rangefs.store.layout import FAN_OUT_BITS, FOLDERS, Layout, generation_of, hex_name
 from rangefs.store.manifest import LogFile
 from rangefs.store.shelf import BadChunk, read_header
@@ -53,6 +53,7 @@ class Recovered:
     log         the log to go on with; None: checkpoint first (nothing there yet, or something was cut off)
     generation  the highest in use, sequence: of the last good frame
     adopted     chunks that no record named; dropped: records and files that had to be given up
+    resume_at   where in the only log the next frame goes, 0 where it can't be gone on with
     records     what the log must be told of it
     reasons     what was wrong, in plain words
     """
@@ -64,6 +65,7 @@ class Recovered:
     snapshot_pages: int = 0
     adopted: int = 0
     dropped: int = 0
+    resume_at: int = 0
     records: list[Record] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -71,7 +73,7 @@ class Recovered:
 def make_folders(disk: Disk, layout: Layout) -> None:
     """The cache folder and what it always has. Raises `OSError`."""
     for folder in (layout.root, *(layout.root / name for name in FOLDERS)):
-        if not disk.is_folder(folder):
+        if not is_folder(disk, folder):
             try:
                 disk.mkdir(folder)
             except FileExistsError:
@@ -82,7 +84,13 @@ def recover(disk: Disk, layout: Layout) -> Recovered:
     """Read the folder, mend it, and return the books. Raises `OSError` only where the disk itself refuses."""
     found = Recovered()
     try:
-        _read_manifest(disk, layout, found)
+        uncleared = read_manifest(disk, layout, found)
+        if found.resume_at:
+            fd = disk.open(layout.log(found.generation), os.O_RDWR)
+            found.log = LogFile(found.generation, fd, found.resume_at)
+        _unlink_dropped(disk, layout, found, uncleared)
+        _probe(disk, layout, found)
+        _remove_strays(disk, layout, found)
     except UnknownFormat as error:
         set_aside(disk, layout, everything=True)
         make_folders(disk, layout)
@@ -104,20 +112,24 @@ def recover(disk: Disk, layout: Layout) -> Recovered:
 _NOT_AWAITED = bytes(flags & ~AWAITED for flags in range(256))
 
 
-def _read_manifest(disk: Disk, layout: Layout, found: Recovered) -> None:
-    """Raises `UnknownFormat`, `Damaged`, `FileNotFoundError` where there is no CURRENT."""
+def read_manifest(disk: Disk, layout: Layout, found: Recovered) -> list[int]:
+    """Take in CURRENT, snapshot and logs, and change nothing on disk. Returns dropped ids whose files may be there.
+
+    Raises `UnknownFormat`, `Damaged`, `FileNotFoundError` where there is no CURRENT.
+    """
     current = decode_current(read_all(disk, layout.current, 4096))
-    snapshot = decode_snapshot(read_all(disk, layout.snapshot(current), MAX_MANIFEST))
+    try:
+        raw = read_all(disk, layout.snapshot(current), MAX_MANIFEST)
+    except FileNotFoundError:
+        raise Damaged("the snapshot is not there") from None
+    snapshot = decode_snapshot(raw)
     if snapshot.generation != current:
         raise Damaged("CURRENT names another snapshot")
     found.ledger = snapshot.ledger
     found.generation = current
     found.sequence = snapshot.first_sequence - 1
-    found.snapshot_pages = pages(disk.size(layout.snapshot(current)))
-    uncleared = _replay(disk, layout, found)
-    _unlink_dropped(disk, layout, found, uncleared)
-    _probe(disk, layout, found)
-    _remove_strays(disk, layout, found)
+    found.snapshot_pages = pages(len(raw))
+    return _replay(disk, layout, found)
 
 
 def _replay(disk: Disk, layout: Layout, found: Recovered) -> list[int]:
@@ -162,7 +174,7 @@ def _replay(disk: Disk, layout: Layout, found: Recovered) -> list[int]:
             found.dropped += 1
         generation += 1
     if clean and generation == found.generation + 1:
-        found.log = LogFile(found.generation, disk.open(layout.log(found.generation), os.O_RDWR), end)
+        found.resume_at = end
     else:
         found.generation = generation
     return [chunk_id for sequence, chunk_id in dropped if sequence > cleared]
@@ -182,7 +194,9 @@ def _probe(disk: Disk, layout: Layout, found: Recovered) -> None:
         folder = layout.chunk_folder(number << FAN_OUT_BITS)
         for name in sorted(_names(disk, folder)):
             chunk_id = hex_name(name)
-            if chunk_id is None or ledger.chunk(chunk_id) is not None or chunk_id < ledger.settled:
+            if chunk_id is None or not ledger.settled <= chunk_id < ledger.ahead:
+                continue
+            if ledger.chunk(chunk_id) is not None:
                 continue
             if not _adopt(disk, layout, found, chunk_id):
                 _unlink(disk, folder / name)
@@ -217,7 +231,7 @@ def _adopt(disk: Disk, layout: Layout, found: Recovered, chunk_id: int) -> bool:
         finally:
             disk.close(fd)
         name = header.name
-        size = disk.size(path)
+        size = disk.info(path).size_bytes
     except (OSError, BadChunk):
         return False
     if name.chunk_id != chunk_id or size != header.data_offset + name.length or not name.version.level.durable:
@@ -256,7 +270,7 @@ def _remove_strays(disk: Disk, layout: Layout, found: Recovered) -> None:
 def _clear(disk: Disk, folder: Path) -> None:
     for name in _names(disk, folder):
         path = folder / name
-        if disk.is_folder(path):
+        if is_folder(disk, path):
             _clear(disk, path)
             try:
                 disk.rmdir(path)

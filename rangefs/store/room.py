@@ -24,8 +24,12 @@ class Room:
     def __init__(self, parts: Parts, set_aside: list[aside.AsideEntry]) -> None:
         self._parts = parts
         self._making = trio.Lock()
+        self.replace_aside(set_aside)
+
+    def replace_aside(self, set_aside: list[aside.AsideEntry]) -> None:
+        """Another folder, or the first: this is what lies in its aside/."""
         self._aside = set_aside
-        parts.other_pages += sum(entry.pages for entry in set_aside)
+        self._parts.aside_pages = sum(entry.pages for entry in set_aside)
 
     async def reserve(self, pages: int) -> bool:
         """Promise `pages` to a write; False where even eviction can't find them. Cancellation reserves nothing."""
@@ -49,6 +53,11 @@ class Room:
                     return False
         return True
 
+    async def make(self, pages: int) -> bool:
+        """Drop about so much, whatever the limits say: the disk was full before they were reached."""
+        async with self._making:
+            return await self._evict(pages)
+
     async def _evict(self, pages: int) -> bool:
         """Drop about `pages` worth of chunks, and their files. False if nothing can go."""
         if self._aside:
@@ -69,26 +78,34 @@ class Room:
         await self.drop(chunks)
         return bool(chunks)
 
-    async def drop(self, chunks: Sequence[ChunkRow]) -> None:
-        """Forget chunks, write that down, unlink their files. Not to be cancelled: it ends by itself."""
+    async def drop(self, chunks: Sequence[ChunkRow], tell: bool = True) -> None:
+        """Forget chunks, write that down, unlink their files. Not to be cancelled: it ends by itself.
+
+        tell  the reader, by `on_drop`
+        """
         if not chunks:
             return
         parts = self._parts
         before = parts.manifest.sequence
         parts.clearing.append(before)
-        parts.forget(chunks)
+        parts.forget(chunks, tell)
         with trio.CancelScope(shield=True):
             # If the log can't be written the files go all the same: an absent file is a miss, and a full disk
             # that needs a record before it may be emptied stays full.
             await parts.manifest.flush()
-            for chunk in chunks:
-                parts.shelf.forget(chunk.chunk_id)
-            paths = [parts.layout.chunk(chunk.chunk_id, chunk.ephemeral) for chunk in chunks]
-            await parts.threads.run(lambda: unlink_all(parts.disk, paths))
-            parts.space.freed(sum(chunk.pages for chunk in chunks))
-            await self._drop_folders({(chunk.ephemeral, chunk.chunk_id >> FAN_OUT_BITS) for chunk in chunks})
+            await self.unlink(chunks)
         parts.clearing.remove(before)
         parts.show()
+
+    async def unlink(self, chunks: Sequence[ChunkRow]) -> None:
+        """Remove the files of chunks that are in the books no more. Shield it."""
+        parts = self._parts
+        for chunk in chunks:
+            parts.shelf.forget(chunk.chunk_id)
+        paths = [parts.layout.chunk(chunk.chunk_id, chunk.ephemeral) for chunk in chunks]
+        await parts.threads.run(lambda: unlink_all(parts.disk, paths))
+        parts.space.freed(sum(chunk.pages for chunk in chunks))
+        await self._drop_folders({(chunk.ephemeral, chunk.chunk_id >> FAN_OUT_BITS) for chunk in chunks})
 
     async def _drop_folders(self, touched: Iterable[tuple[bool, int]]) -> None:
         parts = self._parts
@@ -100,6 +117,7 @@ class Room:
                 parts.folders.discard((ephemeral, number))
                 if not await parts.threads.run(lambda path=path: remove_folder(parts.disk, path)):  # type: ignore[misc]
                     parts.folders.add((ephemeral, number))
+                parts.dirty_parent = True
             elif not ephemeral:
                 parts.dirty_folders.add(number)
 
@@ -113,13 +131,13 @@ class Room:
                 return
 
         await parts.threads.run(remove)
-        parts.other_pages -= entry.pages
+        parts.aside_pages -= entry.pages
         parts.show()
 
     def keep_aside(self, entry: aside.AsideEntry) -> None:
         """A bad chunk was moved to aside/."""
         self._aside.append(entry)
-        self._parts.other_pages += entry.pages
+        self._parts.aside_pages += entry.pages
 
     async def look_at_disk(self) -> None:
         """Ask the file system how much is free."""

@@ -1,68 +1,64 @@
-"""Opening a cache folder: lock, recover, and hand the parts to the store."""
+"""Opening a cache folder: lock, recover, and hand the parts to the store; also a second time, when it was lost."""
 
 from __future__ import annotations
 
 import os
 import resource
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 import trio
 
 from rangefs import errors
 from rangefs.core.columns import LIVE
 from rangefs.core.figures import CacheFigures
+from rangefs.core.ledger import Ledger
 from rangefs.core.records import namespace_digest
 from rangefs.core.settings import CacheSettings, Sync
-from rangefs.store import aside
+from rangefs.store import aside, listings
 from rangefs.store.disk import Disk, write_all
 from rangefs.store.health import Health, in_words
 from rangefs.store.layout import FAN_OUT_BITS, Layout
 from rangefs.store.manifest import Manifest
-from rangefs.store.parts import Parts
+from rangefs.store.parts import NO_LOCK, Parts
 from rangefs.store.recovery import Recovered, make_folders, recover
-from rangefs.store.room import Room
 from rangefs.store.shelf import Shelf
 from rangefs.store.space import Space
 from rangefs.store.threads import Threads
 
-NO_LOCK = -1
+
+@dataclass(slots=True)
+class Found:
+    """A folder that is ours, and what is in it. `lock_fd` is `NO_LOCK` where there is none to be had."""
+
+    lock_fd: int = NO_LOCK
+    recovered: Recovered = field(default_factory=Recovered)
+    aside: list[aside.AsideEntry] = field(default_factory=list)
+    listings: OrderedDict[int, int] = field(default_factory=OrderedDict)
 
 
-async def start(settings: CacheSettings, namespace: str, figures: CacheFigures, disk: Disk) -> tuple[Parts, Room, int]:
-    """Everything a store is made of, and the descriptor that holds the lock (`NO_LOCK` without a usable folder).
+def find(disk: Disk, layout: Layout) -> Found:
+    """Blocking. Raises `errors.CacheLocked`, and `OSError` where the disk refuses."""
+    make_folders(disk, layout)
+    fd = take_lock(disk, layout)
+    try:
+        return Found(fd, recover(disk, layout), aside.entries(disk, layout), listings.look(disk, layout))
+    except BaseException:
+        disk.close(fd)
+        raise
 
-    Raises `errors.CacheLocked`.
-    """
+
+async def start(settings: CacheSettings, namespace: str, figures: CacheFigures, disk: Disk) -> tuple[Parts, Found]:
+    """Everything that a store is made of. Raises `errors.CacheLocked`."""
     began = trio.current_time()
     threads = Threads()
     layout = Layout(settings.folder)
     health = Health()
-    found = Recovered()
-    lock_fd = NO_LOCK
-    entries: list[aside.AsideEntry] = []
-
-    def prepare() -> tuple[int, Recovered, list[aside.AsideEntry]]:
-        make_folders(disk, layout)
-        fd = take_lock(disk, layout)
-        try:
-            return fd, recover(disk, layout), aside.entries(disk, layout)
-        except BaseException:
-            disk.close(fd)
-            raise
-
     try:
-        lock_fd, found, entries = await threads.run(prepare)
+        found = await threads.run(lambda: find(disk, layout))
     except OSError as error:
-        health.fail("write", in_words(error), trio.current_time())
-    for reason in found.reasons:
-        health.fail("start", reason, trio.current_time())
-    manifest = Manifest(disk, layout, threads, sync=settings.sync is not Sync.NONE)
-    if found.log is not None:
-        manifest.resume(found.log, found.sequence, found.snapshot_pages)
-    else:
-        manifest.start_after(found.generation, found.sequence)
-    manifest.append(*found.records)
-    space = Space.of(settings.size_bytes)
-    space.chunk_pages = found.ledger.chunks.live_pages
+        health.fail("folder", in_words(error), began)
+        found = Found()
     parts = Parts(
         settings,
         namespace_digest(namespace),
@@ -70,22 +66,37 @@ async def start(settings: CacheSettings, namespace: str, figures: CacheFigures, 
         disk,
         layout,
         threads,
-        found.ledger,
-        space,
-        manifest,
+        found.recovered.ledger,
+        Space.of(settings.size_bytes),
+        Manifest(disk, layout, threads, sync=settings.sync is not Sync.NONE),
         Shelf(disk, descriptor_limit()),
         health,
         figures,
     )
-    parts.folders = {(False, number) for number in used_folders(found)}
     figures.limit_bytes = settings.size_bytes
-    figures.recovered_chunks += found.adopted
-    figures.dropped_chunks += found.dropped
-    room = Room(parts, entries)
-    await room.look_at_disk()
-    parts.show()
+    await adopt(parts, found)
     figures.recovery_s = trio.current_time() - began
-    return parts, room, lock_fd
+    return parts, found
+
+
+async def adopt(parts: Parts, found: Found) -> None:
+    """Make what was found the state of the store."""
+    recovered = found.recovered
+    parts.ledger = recovered.ledger
+    parts.lock_fd = found.lock_fd
+    await parts.manifest.abandon()
+    if recovered.log is not None:
+        parts.manifest.resume(recovered.log, recovered.sequence, recovered.snapshot_pages)
+    else:
+        parts.manifest.start_after(recovered.generation, recovered.sequence)
+    parts.manifest.append(*recovered.records)
+    parts.space.chunk_pages = recovered.ledger.chunks.live_pages
+    parts.folders = {(False, number) for number in used_folders(recovered.ledger)}
+    parts.figures.recovered_chunks += recovered.adopted
+    parts.figures.dropped_chunks += recovered.dropped
+    for reason in recovered.reasons:
+        parts.health.note("start", reason, parts.now())
+    parts.show()
 
 
 def take_lock(disk: Disk, layout: Layout) -> int:
@@ -114,9 +125,9 @@ def _locked(disk: Disk, layout: Layout, fd: int) -> errors.CacheLocked:
     )
 
 
-def used_folders(found: Recovered) -> set[int]:
+def used_folders(ledger: Ledger) -> set[int]:
     """Fan-out folders that hold a chunk: one bisection a folder, not a look at each chunk."""
-    chunks = found.ledger.chunks
+    chunks = ledger.chunks
     folders = set()
     row = 0
     while row < len(chunks):

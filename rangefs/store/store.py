@@ -18,8 +18,6 @@ from rangefs.core.columns import CONSUMED, PASSING, VISITED
 from rangefs.core.ledger import ChunkRow
 from rangefs.core.records import (
     AddRecord,
-    NamespaceRecord,
-    ObjectRecord,
     PinRecord,
     TouchRecord,
     ValidatedRecord,
@@ -27,9 +25,11 @@ from rangefs.core.records import (
 from rangefs.core.settings import CacheSettings, Sync
 from rangefs.core.versions import Stat, Version
 from rangefs.store import starting
+from rangefs.store.compaction import Compaction
 from rangefs.store.disk import Disk, pages
 from rangefs.store.keeper import Keeper
 from rangefs.store.layout import FAN_OUT_BITS
+from rangefs.store.listings import Listings
 from rangefs.store.mending import Mending
 from rangefs.store.parts import Parts, StoredChunk
 from rangefs.store.room import Room
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "StoredChunk", "StoredObject"]
 
+EXTRA_PAGES = 2  #: a new fan-out folder, and the log's growth
 NOTE_AGAIN_S = 1.0  #: a validation is not written down anew if the last one is that young
 
 
@@ -56,11 +57,13 @@ class StoredObject:
 class Store:
     """One cache folder, open. Make it with `open`, run `run` beside it, end with `close`."""
 
-    def __init__(self, parts: Parts, room: Room, lock_fd: int) -> None:
+    def __init__(self, parts: Parts, found: starting.Found) -> None:
         self._parts = parts
-        self._room = room
-        self._mending = Mending(parts, room)
-        self._keeper = Keeper(parts, room, self._mending, lock_fd)
+        self._room = Room(parts, found.aside)
+        self._mending = Mending(parts, self._room)
+        self._listings = Listings(parts, self._room, found.listings)
+        self._compaction = Compaction(parts, self._room, self._mending)
+        self._keeper = Keeper(parts, self._room, self._compaction, self._listings)
 
     @classmethod
     async def open(
@@ -72,10 +75,8 @@ class Store:
 
         Raises `errors.CacheLocked` where another process has the folder, and nothing else: a bad cache starts cold.
         """
-        parts, room, lock_fd = await starting.start(settings, namespace, figures, disk or Disk())
-        store = cls(parts, room, lock_fd)
+        store = cls(*await starting.start(settings, namespace, figures, disk or Disk()))
         await store._keeper.begin()
-        parts.show()
         return store
 
     @property
@@ -142,7 +143,7 @@ class Store:
         ledger = parts.ledger
         row = ledger.row_of_version(parts.namespace, stat.version)
         if row is None:
-            row = self._new_object(stat.version, stat.mtime_ns, validated_at_s)
+            row = self._parts.new_object(stat.version, stat.mtime_ns, validated_at_s)
         elif validated_at_s > ledger.objects.validated[row] + NOTE_AGAIN_S:
             record = ValidatedRecord(ledger.objects.numbers[row], validated_at_s)
             ledger.apply(record)
@@ -156,7 +157,7 @@ class Store:
         parts = self._parts
         row = parts.ledger.row_of_version(parts.namespace, version)
         if row is None:
-            row = self._new_object(version, None, 0.0)
+            row = self._parts.new_object(version, None, 0.0)
         number = parts.ledger.objects.numbers[row]
         parts.open_counts[number] = parts.open_counts.get(number, 0) + 1
         for chunk in parts.ledger.chunks_of(row):
@@ -201,21 +202,39 @@ class Store:
             return None
         offset = data_offset_of(parts.namespace_text, version, length)
         needed = pages(offset) + pages(length)
-        # Two more for a new folder and the log; they are not part of the chunk, and are counted when they are there.
-        if not await self._room.reserve(needed + 2):
+        # More for a new folder and the log; they are not part of the chunk, and are counted when they are there.
+        if not await self._room.reserve(needed + EXTRA_PAGES):
             return None
+        chunk = None
         with trio.CancelScope(shield=True):
-            chunk = await self._write(version, start, length, pieces, needed)
-        if chunk is not None and parts.settings.sync is Sync.ALWAYS:
-            await self._keeper.commit()
+            try:
+                chunk = await self._write(version, start, length, pieces, needed)
+            except OSError as error:
+                if await self._keeper.write_failed(error, needed):
+                    chunk = await self._write_again(version, start, length, pieces, needed)
+            finally:
+                parts.space.release(EXTRA_PAGES if chunk is not None else needed + EXTRA_PAGES)
+                parts.show()
+            if chunk is not None and parts.settings.sync is Sync.ALWAYS:
+                await self._keeper.commit()
         return chunk
+
+    async def _write_again(
+        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int
+    ) -> StoredChunk | None:
+        """The second try after the disk was full and something was evicted; a third would keep the reader waiting."""
+        try:
+            return await self._write(version, start, length, pieces, needed)
+        except OSError as error:
+            await self._keeper.write_failed(error, needed)
+            return None
 
     async def _write(
         self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int
     ) -> StoredChunk | None:
+        """File, books, log. Raises `OSError` where the file can't be written."""
         parts = self._parts
         if not await self._keeper.ids_ready():
-            parts.space.release(needed + 2)
             return None
         chunk_id = parts.ledger.await_id()
         parts.writing.add(chunk_id)
@@ -225,12 +244,9 @@ class Store:
         always = parts.settings.sync is Sync.ALWAYS
         try:
             written = await parts.threads.run(lambda: write_chunk(parts.disk, parts.layout, name, pieces, always))
-        except OSError as error:
-            parts.space.release(needed + 2)
-            self._gave_up(chunk_id)
-            await self._keeper.write_failed(error)
-            return None
-        parts.space.release(2)
+        except OSError:
+            parts.gave_up(chunk_id)
+            raise
         parts.space.settle(needed)
         parts.figures.written_bytes += written.written_bytes
         parts.health.clear("write")
@@ -242,8 +258,9 @@ class Store:
         chunk_id = chunk.header.name.chunk_id
         row = parts.ledger.row_of_version(parts.namespace, version)
         if row is None:
-            row = self._new_object(version, None, 0.0)
-        record = AddRecord(chunk_id, parts.ledger.objects.numbers[row], chunk.start, chunk.end - chunk.start, needed)
+            row = self._parts.new_object(version, None, 0.0)
+        number = parts.ledger.objects.numbers[row]
+        record = AddRecord(chunk_id, number, chunk.start, chunk.end - chunk.start, needed)
         parts.folders.add((chunk.ephemeral, chunk_id >> FAN_OUT_BITS))
         if chunk.ephemeral:
             parts.ledger.add_ephemeral(record)
@@ -254,17 +271,10 @@ class Store:
             parts.dirty_folders.add(chunk_id >> FAN_OUT_BITS)
         parts.writing.discard(chunk_id)
         parts.shelf.put(chunk)
-        parts.show()
+        self._compaction.admitted(number, record.length)
         if not chunk.ephemeral and not await parts.manifest.flush():
             self._keeper.log_failed()
         return StoredChunk(chunk.start, chunk.end, chunk_id)
-
-    def _gave_up(self, chunk_id: int) -> None:
-        parts = self._parts
-        parts.writing.discard(chunk_id)
-        row = parts.ledger.chunks.row_of(chunk_id)
-        if row is not None:
-            parts.ledger.chunks.give_up(row)
 
     def read_nowait(self, chunk_id: int, start: int, end: int) -> memoryview | None:
         """Verified bytes ``[start, end)`` of the object, inside the chunk, if they are in memory. Never blocks.
@@ -285,6 +295,7 @@ class Store:
         None: the chunk is gone, or it was bad and has been set aside; `on_drop` was called, fetch it again.
         """
         parts = self._parts
+        chunk_id = self._compaction.forward(chunk_id)
         row = parts.ledger.chunk(chunk_id)
         if row is None or not row.start <= start < end <= row.start + row.length:
             return None
@@ -321,6 +332,17 @@ class Store:
         ledger = self._parts.ledger
         await self._room.drop([chunk for chunk_id in chunk_ids if (chunk := ledger.chunk(chunk_id)) is not None])
 
+    # -- listings ----------------------------------------------------------
+
+    async def save_listing(self, key: bytes, payload: bytes, fetched_at_s: float) -> None:
+        """Keep a folder's listing (the reader's bytes), fetched at that time (epoch seconds), if there is room."""
+        await self._listings.save(key, payload, fetched_at_s)
+
+    async def load_listing(self, key: bytes) -> tuple[bytes, float] | None:
+        """The payload last kept for `key` and when it was fetched."""
+        found = await self._listings.load(key)
+        return None if found is None else (found.payload, found.fetched_at_s)
+
     # -- inside ------------------------------------------------------------
 
     def _stored(self, object_row: int) -> tuple[StoredChunk, ...]:
@@ -329,20 +351,6 @@ class Store:
             for chunk in self._parts.ledger.chunks_of(object_row)
         ]
         return tuple(sorted(found, key=lambda chunk: (chunk.start, chunk.end)))
-
-    def _new_object(self, version: Version, mtime_ns: int | None, validated_at_s: float) -> int:
-        """A row for a version not met before."""
-        parts = self._parts
-        ledger = parts.ledger
-        if parts.namespace not in ledger.namespaces:
-            named = NamespaceRecord(parts.namespace, parts.namespace_text)
-            ledger.apply(named)
-            parts.manifest.append(named)
-        record = ObjectRecord(ledger.next_number, parts.namespace, version, mtime_ns, validated_at_s)
-        ledger.apply(record)
-        if version.level.durable:
-            parts.manifest.append(record)
-        return len(ledger.objects) - 1
 
     def _unused_chunks(self, object_row: int) -> list[ChunkRow]:
         if self._parts.ledger.objects.numbers[object_row] in self._parts.open_counts:
@@ -364,7 +372,7 @@ class Store:
             return
         row = parts.ledger.row_of_version(parts.namespace, version)
         if row is None:
-            row = self._new_object(version, None, 0.0)
+            row = self._parts.new_object(version, None, 0.0)
         record = PinRecord(parts.ledger.objects.numbers[row], pinned)
         parts.ledger.apply(record)
         parts.manifest.append(record)
@@ -381,7 +389,7 @@ class Store:
 
     def _visited(self, chunk_id: int) -> None:
         if self._flag(chunk_id, VISITED):
-            self._keeper.touched(TouchRecord(chunk_id))
+            self._parts.manifest.append(TouchRecord(chunk_id))
 
     def _flag(self, chunk_id: int, flag: int) -> bool:
         """Set a live chunk's flag; False if it was set."""

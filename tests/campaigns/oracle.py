@@ -126,8 +126,12 @@ class Oracle:
             self.texts.extend(zipped(Answer(200, body=body)).body for body in plan.bodies)
         self.candidates = list(self.texts)
 
-    def saw(self, offset: int, count: int, seen: bytes) -> str | None:
-        """None if a version has just these bytes there, else what is wrong."""
+    def saw(self, offset: int, count: int, seen: bytes, cut: bool = False) -> str | None:
+        """None if a version has just these bytes there, else what is wrong.
+
+        cut  an error came after `seen`, which may then be less than there is
+        """
+        count = len(seen) if cut else count
         fits = [text for text in self.candidates if text[offset : offset + count] == seen]
         if fits:
             self.candidates = fits
@@ -144,6 +148,14 @@ class Oracle:
         return f"{count} bytes at {offset}: {wrong} (of {len(self.candidates)} versions possible)"
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a read gave: the bytes before its end or its error, and whether it was an error."""
+
+    seen: bytes
+    failed: bool
+
+
 def timed(action: Callable[[], T], limit_s: float, what: str, allowed: set[int]) -> T | None:
     """What `action` gives, None where it failed as it may; raises AssertionError where it failed otherwise or late."""
     began = time.monotonic()
@@ -156,6 +168,19 @@ def timed(action: Callable[[], T], limit_s: float, what: str, allowed: set[int])
     finally:
         took = time.monotonic() - began
         assert took < limit_s, f"{what} took {took:.1f} s of {limit_s:.1f}"
+
+
+def read_fully(handle: int, count: int, offset: int, what: str, allowed: set[int]) -> Reading:
+    """pread until `count`, the end, or an error: at an error the kernel cuts a read short, and the next one fails."""
+    seen = b""
+    while len(seen) < count:
+        piece = timed(partial(os.pread, handle, count - len(seen), offset + len(seen)), READ_LIMIT_S, what, allowed)
+        if piece is None:
+            return Reading(seen, failed=True)
+        if not piece:
+            break
+        seen += piece
+    return Reading(seen, failed=False)
 
 
 def size_of(handle: int) -> int:
@@ -183,16 +208,11 @@ def play(run: Run, path: Path) -> int:
             for number in range(6):
                 offset = 0 if number == 0 else draw.randrange(largest + 1)
                 count = draw.choice((1, 4096, 100_000, 400_000, largest + 10))
-                seen = timed(
-                    partial(os.pread, handle, count, offset),
-                    READ_LIMIT_S,
-                    f"read {number} of handle {handle_number}",
-                    allowed,
-                )
-                if seen is not None:
-                    good += 1
-                    wrong = oracle.saw(offset, count, seen)
-                    assert wrong is None, f"read {number} of handle {handle_number}, size {size}: {wrong}"
+                what = f"read {number} of handle {handle_number}, size {size}"
+                reading = read_fully(handle, count, offset, what, allowed)
+                good += not reading.failed
+                wrong = oracle.saw(offset, count, reading.seen, cut=reading.failed)
+                assert wrong is None, f"{what}: {wrong}"
         finally:
             os.close(handle)
     return good
@@ -200,12 +220,14 @@ def play(run: Run, path: Path) -> int:
 
 def healed(run: Run, path: Path, limit_s: float) -> None:
     """Once its server is honest again, the file is read whole and right by a new open."""
-    wanted = run.plan.bodies[run.plan.current()]
+    oracle = Oracle(run)
+    if run.plan.validator != "lying":  # else nothing tells its versions apart
+        oracle.texts = oracle.candidates = [run.plan.bodies[run.plan.current()]]
     give_up = time.monotonic() + limit_s
     last = "never read"
     while time.monotonic() < give_up:
         try:
-            wrong = first_difference(path.read_bytes(), wanted)
+            wrong = oracle.saw(0, 1 << 40, path.read_bytes())
         except OSError as error:
             wrong = repr(error)
         if wrong is None:

@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 
 from rangefs.core.settings import MountSettings
-from rangefs.errors import Unreachable, UsageError
+from rangefs.errors import CacheLocked, Unreachable, UsageError
 
 logger = logging.getLogger("rangefs.fake")
 
@@ -24,7 +24,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     fate = settings.source.rpartition("/")[2]
     if fate == "refused":
-        raise Unreachable("http://fake/: connection refused: is the server up?")
+        raise Unreachable("http://fake/: connection refused")
     if fate == "badfile":
         raise UsageError("--netrc: others can read it: chmod 600")
     if fate == "bug":
@@ -33,8 +33,11 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
         os._exit(3)
     if fate == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if fate == "slow":
-        time.sleep(60)
+    if fate == "leaving" and not (settings.cache.folder / "asked").exists():
+        (settings.cache.folder / "asked").touch()
+        raise CacheLocked("in use by process 1")
+    if fate == "locked":
+        raise CacheLocked("in use by process 1")
     on_ready()
     logger.info("serving %s as %d in %s", settings.source, os.getpid(), os.getcwd())
     if fate == "short":

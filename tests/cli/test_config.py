@@ -20,7 +20,7 @@ url = "https://photos.example/archive/"
 mountpoint = "/mnt/photos"
 memory = "5MiB"
 header = ["A: 1", "B: 2"]
-anonymous = true
+insecure-auth = true
 """
 
 
@@ -40,7 +40,7 @@ def test_a_named_source_brings_its_url_mountpoint_and_options(path: Path) -> Non
     settings = ordered(path, "photos").settings
     assert (settings.source, settings.mountpoint) == ("https://photos.example/archive/", Path("/mnt/photos"))
     assert settings.upstream.headers == (("A", "1"), ("B", "2"))
-    assert settings.upstream.anonymous
+    assert settings.upstream.insecure_auth
 
 
 def test_the_command_line_wins_over_the_source_over_the_top_level(path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -100,7 +103,7 @@ def test_a_background_mount_returns_when_it_answers_and_goes_on(fake: Run, mount
 @pytest.mark.parametrize(
     ("fate", "status", "words"),
     [
-        ("refused", 1, "rangefs: http://fake/: connection refused: is the server up?"),
+        ("refused", 1, "rangefs: http://fake/: connection refused; is the server up, and the address right?"),
         ("badfile", 2, "rangefs: --netrc: others can read it: chmod 600"),
         ("bug", 1, "rangefs: internal error (ValueError): see "),
         ("dies", 1, "rangefs: rangefs ended before the mount answered (exit status 3): see "),
@@ -114,6 +117,17 @@ def test_a_mount_that_does_not_come_up_is_one_line(
     assert done.returncode == status
     assert done.stderr.startswith(words)
     assert done.stderr.count("\n") == 1
+
+
+def test_a_cache_whose_owner_is_just_leaving_is_waited_for(fake: Run, mountpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    done = fake("mount", "http://fake/leaving", mountpoint, "--cache-dir", tmp_path / "c")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_cache_that_stays_locked_is_refused(fake: Run, mountpoint: Path) -> None:
+    done = fake("mount", "http://fake/locked", mountpoint)
+    assert (done.returncode, done.stderr) == (1, "rangefs: in use by process 1\n")
 
 
 def test_a_bug_leaves_its_traceback_in_the_log(fake: Run, mountpoint: Path, tmp_path: Path) -> None:
@@ -135,7 +149,10 @@ def test_in_the_foreground_the_log_is_standard_error(fake: Run, mountpoint: Path
     assert done.returncode == 0
     assert '"logger": "rangefs.fake"' in done.stderr
     done = fake("mount", "http://fake/refused", mountpoint, "--foreground")
-    assert (done.returncode, done.stderr) == (1, "rangefs: http://fake/: connection refused: is the server up?\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "rangefs: http://fake/: connection refused; is the server up, and the address right?\n",
+    )
 
 
 def test_a_log_file_that_cannot_be_made_is_one_line(fake: Run, mountpoint: Path, tmp_path: Path) -> None:
@@ -144,6 +161,22 @@ def test_a_log_file_that_cannot_be_made_is_one_line(fake: Run, mountpoint: Path,
         assert done.returncode == 1
         assert "log file" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_closed_standard_files_are_no_trouble(home: dict[str, str], mountpoint: Path, tmp_path: Path) -> None:
+    program = Path(__file__).parent / "fake_rangefs.py"
+    command = (
+        f"exec {sys.executable} {program} mount http://fake/short {mountpoint} --log-file {tmp_path}/l <&- >&- 2>&-"
+    )
+    assert subprocess.run(["sh", "-c", command], env=home, timeout=30, check=False).returncode == 0
+    assert "serving" in (tmp_path / "l").read_text()
+
+
+def test_a_name_that_is_no_utf8_leaves_as_it_came(home: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable.encode(), b"-m", b"rangefs", b"umount", os.fsencode(tmp_path) + b"/\xff"]
+    done = subprocess.run(command, env=home, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"rangefs: " + os.fsencode(tmp_path) + b"/\xff is not mounted\n"
 
 
 # -- mount.rangefs ------------------------------------------------------------------

@@ -83,10 +83,21 @@ def test_a_switch_means_the_same_in_all_three_places(name: str) -> None:
     assert options.from_table({name: False}, "file") == {name: False}
 
 
-@pytest.mark.parametrize("name", sorted(options.BY_NAME))
+@pytest.mark.parametrize("name", sorted(options.LATER))
+def test_an_option_that_nothing_acts_on_is_refused_and_not_offered(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--{name} is not in this version"):
+        ordered(*words_for(name))
+    assert f"--{name}" not in mount.parser().format_help()
+
+
+def words_for(name: str) -> list[str]:
+    return [f"--{name}"] if name in SWITCHES else [f"--{name}", SAMPLES[name][0]]
+
+
+@pytest.mark.parametrize("name", sorted(set(options.BY_NAME) - options.LATER))
 def test_every_option_reaches_a_field_of_the_settings(name: str) -> None:
-    words = [f"--{name}"] if name in SWITCHES else [f"--{name}", SAMPLES[name][0]]
-    assert ordered(*words) != ordered()
+    assert ordered(*words_for(name)) != ordered()
+    assert f"--{name}" in mount.parser().format_help()
 
 
 def test_defaults_are_those_of_the_interface() -> None:

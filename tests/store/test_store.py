@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
+import xxhash
 
 from rangefs import errors
 from rangefs.core.figures import CacheFigures
@@ -24,8 +26,10 @@ WEAK = Version(b"w", Level.WEAK, 'W/"x"', 1000)
 
 def pattern(version: Version, start: int, length: int) -> bytes:
     """The bytes that `version` has at ``[start, start + length)``: each tells where it is from."""
-    seed = hash(version) & 0xFFFF_FFFF
-    return bytes((seed + (start + at) * 2654435761 >> 7) & 0xFF for at in range(length))
+    seed = xxhash.xxh3_64_intdigest(repr(version).encode())
+    first, last = start // 8, (start + length) // 8 + 1
+    words = array("Q", ((seed + at * 0x9E3779B97F4A7C15) & 0xFFFF_FFFF_FFFF_FFFF for at in range(first, last)))
+    return words.tobytes()[start - first * 8 :][:length]
 
 
 @asynccontextmanager

@@ -7,8 +7,10 @@ references in ``href``. Each byte is looked at a bounded number of times,
 whatever the page holds: all loops of the patterns are possessive, and what is
 left open at the end of the page ends there.
 
-(The standard library's HTMLParser takes some 4 s for the 100,000 entries that
-this reader takes in 0.5 s.)
+The standard library's HTMLParser was not taken: it works on text, tells no
+offsets (needed for what stands beside a link), had inputs that take it time
+quadratic in their length (CVE-2025-6069), and is slower (100,000 entries of
+nginx: 0.75 s for the hrefs alone, against 0.28 s here).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.entities import html5
 
+# The attribute grammar twice: with its groups, to read one, and without, to find a tag's end.
 _ATTRIBUTE = rb"""[\s/]*+([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>"'][^\s>]*+)))?+"""
 _TAG = re.compile(
     rb"<(?:(/?[A-Za-z][^\s/>]*+)((?:"

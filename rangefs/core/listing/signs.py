@@ -35,19 +35,22 @@ from rangefs.errors import NotAListing
 _SAYS = re.compile(
     rb"\bindex\s+(?:of|for)\s*(?:/|\.{1,2}/|~|\S+/\s*\Z|\Z)"
     rb"|\A(?:directory\s+(?:listing|index|contents?)\b|(?:listing|contents)\s+of\s+directory|listing\s*(?:of|for|:)\s*\S*/"
-    rb"|(?:ftp\s+)?directory:\s*(?:/|ftp:)|(?:folder|file)\s+listing|files\s+(?:within|in)\s+\S*/|simple\s+index\Z)",
+    rb"|(?:ftp\s+)?directory:\s*(?:/|ftp:)|(?:folder|file)\s+listing|listing\s+directory\s+/|files\s+(?:within|in)\s+\S*/|simple\s+index\Z)",
     re.IGNORECASE,
 )
 _KNOWN_MARKUP = re.compile(
     rb'<table id="list"|summary="Directory Listing"|<div class=[\'"]listing[\'"]>|<table id="indexlist"|'
-    rb'<div id="fallback"|<ul id="files"',
+    rb'<div id="fallback"|<ul id="files"|class="directory-listing-table"',
     re.IGNORECASE,
 )
 _UP_TEXT = re.compile(
     rb"[^a-z.]*(?:\.\.?/?|parent\s*(?:dir(?:ectory)?|folder)?/?|(?:(?:to|go|one)\s+)*(?:up|parent)(?:\s[^<]{0,40})?)[^a-z.]*",
     re.IGNORECASE,
 )
-_CUT_OFF = re.compile(rb"\s*(?:\.\.>|\.{3}|\xe2\x80\xa6)\Z")
+# All that Go's http.FileServer says of an empty folder.
+_GO_EMPTY = re.compile(rb"\s*(?:<!doctype html>\s*<meta[^<>]*>\s*)?<pre>\s*</pre>\s*", re.IGNORECASE)
+_CUT_OFF = (b"..>", b"...", "…".encode())
+_UP_TEXT_BYTES = 100
 _SPOKEN_BYTES = 200
 _MARKUP_BYTES = 1 << 18  # style sheets come before it
 _SAMPLE = 200  # entries looked at: enough to tell, and free on a large page
@@ -84,7 +87,7 @@ def _says_so(page: Page, place: Place) -> bool:
     spoken = [page.title, *page.headings]
     if any(_SAYS.search(text[:_SPOKEN_BYTES]) or _is_path(text, place.path) for text in spoken):
         return True
-    return _KNOWN_MARKUP.search(page.body, 0, _MARKUP_BYTES) is not None
+    return bool(_KNOWN_MARKUP.search(page.body, 0, _MARKUP_BYTES) or _GO_EMPTY.fullmatch(page.body))
 
 
 def _is_path(text: bytes, path: bytes) -> bool:
@@ -121,10 +124,13 @@ def _text_is_name(text: bytes, component: bytes) -> bool:
     text = text.rstrip(b"/").strip()
     if text in (name, component.rstrip(b"/")):
         return True
-    cut = _CUT_OFF.search(text)
-    return cut is not None and cut.start() > 0 and name.startswith(text[: cut.start()])
+    for end in _CUT_OFF:
+        if text.endswith(end) and (start := text.removesuffix(end).rstrip()):
+            return name.startswith(start)
+    return False
 
 
 def _leads_up(page: Page, links: list[Link]) -> bool:
     """Is there a link to the parent folder that says so? (Breadcrumbs lead there too, by its name.)"""
-    return any(link.target.where is Where.PARENT and _UP_TEXT.fullmatch(page.text_of(link.anchor)) for link in links)
+    texts = (page.text_of(link.anchor) for link in links if link.target.where is Where.PARENT)
+    return any(len(text) <= _UP_TEXT_BYTES and _UP_TEXT.fullmatch(text) for text in texts)

@@ -30,6 +30,17 @@ PIECES = [
 ]
 
 
+def test_entries_of_json_that_lead_elsewhere_are_refused_and_counted() -> None:
+    caddy = b'[{"url":"../x","is_dir":false},{"url":"./a/b","is_dir":true},{"url":"./ok","is_dir":false}]'
+    nginx = b'[{"name":"\\ud800","type":"file"},{"name":"ok","type":"file"},{"name":"x","type":"other"}]'
+    for body, refused in ((caddy, 2), (nginx, 1)):
+        listing = listed(body, "application/json")
+        assert listing is not None
+        assert (list(listing.by_name), listing.refused) == ([b"ok"], refused)
+    for body in (b'{"a":1}', b"[1]", b'[{"name":"x"}]'):
+        assert listed(body, "application/json") is None
+
+
 def listed(body: bytes, content_type: str) -> Listing | None:
     try:
         return parse_index(body, content_type, "http://host/tricky/", b"tricky/")

@@ -312,7 +312,7 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("name", SERVERS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(tree=TREES)
 def test_a_tree_is_read_back(name: str, tree: list[Node]) -> None:
     server = SERVERS[name]

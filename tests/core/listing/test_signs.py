@@ -99,6 +99,26 @@ def test_their_sizes_only_where_exact() -> None:
     assert sizes == {IIS: None, TOMCAT: None, JETTY: 1_048_593, DARKHTTPD: 1_048_593, ARTIFACTORY: None, NEXUS: None}
 
 
+GO_HEAD = '<!doctype html>\n<meta name="viewport" content="width=device-width">\n'
+
+
+@pytest.mark.parametrize("head", ["", GO_HEAD])
+def test_gos_file_server_says_nothing_but_the_entries(head: str) -> None:
+    assert names(head + '<pre>\n<a href="./a:b">a:b</a>\n<a href="d/">d/</a>\n</pre>\n') == [b"a:b", b"d/"]
+    assert names(head + "<pre>\n</pre>\n") == []
+    with pytest.raises(NotAListing):
+        names(head + "<pre>\nforbidden</pre>\n")
+
+
+def test_expresss_serve_index() -> None:
+    page = (
+        '<title>listing directory /pub/</title><h1><a href="/">~</a> / <a href="/pub">pub</a></h1>'
+        '<ul id="files" class="view-tiles"><li><a href="/" title=".."><span class="name">..</span></a></li>'
+        '<li><a href="/pub/x%20y" class="icon" title="x y"><span class="name">x y</span></a></li></ul>'
+    )
+    assert names(page) == [b"x y"]
+
+
 def test_simple_lists_of_python_packages() -> None:
     page = '<title>Simple index</title><body><a href="/pub/six/">six</a><br/></body></html>'
     assert names(page) == [b"six/"]

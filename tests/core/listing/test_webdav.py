@@ -149,6 +149,10 @@ def test_deeper_members_and_other_paths_are_left_out() -> None:
     )
 
 
+def test_a_member_that_would_lead_off_the_folder_is_counted() -> None:
+    assert parse(SELF, response("/dav/a%20b/..%2F..%2Fetc")) == Listing((), refused=1)
+
+
 def test_an_answer_about_other_paths_is_no_empty_folder() -> None:
     with pytest.raises(NotAListing, match="other paths"):
         parse(response("/a%20b/", FOLDER), response("/a%20b/x"))
