@@ -4,12 +4,7 @@
 say() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "$0: $*" >&2; exit 1; }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo >/dev/null; then sudo "$@"
-  else die "needs root for: $* (run it as root, or install sudo)"
-  fi
-}
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # packages NAME... : Debian packages, whichever are missing. No service of theirs is started.
 packages() {
@@ -18,17 +13,19 @@ packages() {
     dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
   done
   [ ${#missing[@]} = 0 ] && return
+  [ "$(id -u)" = 0 ] || have sudo || die "installing ${missing[*]} needs root: run this as root, or have sudo"
   say "Installing ${missing[*]}"
   local log; log=$(mktemp)
   # Debian asks this program before it starts a service; ours says no, and one that was there comes back.
   as_root sh -c '
-    log=$1; shift; policy=/usr/sbin/policy-rc.d
+    policy=/usr/sbin/policy-rc.d
     [ -e $policy ] && mv $policy $policy.before-rangefs
     trap "rm -f $policy; [ -e $policy.before-rangefs ] && mv $policy.before-rangefs $policy; true" EXIT
+    trap "exit 130" INT TERM HUP
     printf "#!/bin/sh\nexit 101\n" >$policy && chmod 755 $policy
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update && apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1
-  ' sh "$log" "${missing[@]}" || { tail -n 5 "$log" >&2; die "could not install ${missing[*]}: see $log"; }
+    apt-get update && apt-get install -y --no-install-recommends "$@"
+  ' sh "${missing[@]}" >"$log" 2>&1 || { tail -n 5 "$log" >&2; die "could not install ${missing[*]}: see $log"; }
   rm -f "$log"
 }
 

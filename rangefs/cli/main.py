@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ def mount_helper(argv: Sequence[str] | None = None) -> int:
 
 def exit_status(program: str, act: Callable[[], int]) -> int:
     """Run `act`; what it raises on purpose becomes one line on standard error and an exit status."""
+    _have_standard_files()
     try:
         status = act()
         sys.stdout.flush()
@@ -63,6 +65,16 @@ def exit_status(program: str, act: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         return RangefsError.exit_code
     return status
+
+
+def _have_standard_files() -> None:
+    """Whoever started us may have closed some: then the next file opened would be taken for standard output."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open for as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names are bytes: they leave as they came
 
 
 def _dispatch(argv: Sequence[str]) -> int:

@@ -45,6 +45,48 @@ def pause_s(failures: int, draw: float, left_s: float, asked_s: float | None = N
     return max(backoff_s, asked_s) if max(backoff_s, asked_s) < left_s else left_s * (1 - LAST_TRY_SHARE)
 
 
+@dataclass(slots=True)
+class RetryBudget:
+    """What keeps tries from multiplying an outage: retries are paid for by successes, and a little by time.
+
+    capacity     retries at hand after a quiet time
+    per_success  earned by each request that went well
+    per_s        earned by waiting
+    """
+
+    capacity: float
+    per_success: float
+    per_s: float
+    _tokens: float = field(init=False)
+    _at: float = field(init=False, default=float("-inf"))
+
+    def __post_init__(self) -> None:
+        self._tokens = self.capacity
+
+    def earn(self) -> None:
+        self._tokens = min(self.capacity, self._tokens + self.per_success)
+
+    def spend(self, now: float) -> bool:
+        """May there be a retry at `now` (any monotonic seconds)? Then it is paid for."""
+        if self._at > float("-inf"):
+            self._tokens = min(self.capacity, self._tokens + max(0.0, now - self._at) * self.per_s)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def demand_budget() -> RetryBudget:
+    """For requests that a reader waits for: their tries are what bounds them; this ends runaway loops alone."""
+    return RetryBudget(capacity=600, per_success=1.0, per_s=10.0)
+
+
+def ahead_budget() -> RetryBudget:
+    """For reading ahead and warm-ups: one retry in ten requests, so that they give way in an outage."""
+    return RetryBudget(capacity=10, per_success=0.1, per_s=0.5)
+
+
 # An origin that throttles answers all that is in flight alike: one burst of 503 is one reason to halve, not sixteen.
 HALVE_EVERY_S = 1.0
 

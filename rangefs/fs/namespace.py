@@ -21,6 +21,7 @@ import trio
 from rangefs.core.entries import Kind, Listing
 from rangefs.core.figures import Figures
 from rangefs.core.intervals import IntervalMap
+from rangefs.core.listing import kept
 from rangefs.core.settings import MountSettings
 from rangefs.core.validators import compatible
 from rangefs.core.versions import Stat
@@ -78,18 +79,32 @@ class Namespace:
     # -- folders -----------------------------------------------------------------
 
     async def listing(self, folder: Folder) -> Listing:
-        """What is in the folder, at most the TTL old (or stale, where upstream fails)."""
-        now = self._clock()
-        if folder.listing is None or (now - folder.listed_at >= self._ttl_s and now - folder.asked_at >= PAUSE_S):
+        """What is in the folder, at most the TTL old; where upstream fails, or is silent for 2 s, what was known."""
+        if folder.listing is None:
+            await self._recall(folder)
+        if not self._settled(folder):
             if folder.refresh is None:
                 folder.refresh = Question()
                 self._nursery.start_soon(self._refresh, folder, folder.refresh)
-            question = folder.refresh
-            await question.done.wait()
-            if question.error is not None:
-                raise question.error
+            await self._answered(folder, folder.refresh)
         assert folder.listing is not None
         return folder.listing
+
+    def _settled(self, folder: Folder) -> bool:
+        """Need upstream not be asked now?"""
+        now = self._clock()
+        fresh = now - folder.listed_at < self._ttl_s and not folder.recalled
+        return folder.listing is not None and (fresh or now - folder.asked_at < PAUSE_S)
+
+    async def _answered(self, folder: Folder, question: Question) -> None:
+        """Wait for the answer; only briefly where there is something to show instead. Raises the question's error."""
+        stale_will_do = folder.listing is not None and self._tolerable(folder.listed_at)
+        with trio.move_on_after(VALIDATE_S if stale_will_do else float("inf")) as patience:
+            await question.done.wait()
+        if patience.cancelled_caught:  # the question goes on, and its answer will be used
+            folder.stale, folder.asked_at = True, self._clock()
+        elif question.error is not None:
+            raise question.error
 
     async def lookup(self, folder: Folder, name: bytes) -> Node:
         """The node that a name stands for now. Raises `NotFound`, `NameTooLong`."""
@@ -103,8 +118,7 @@ class Namespace:
 
     async def _refresh(self, folder: Folder, question: Question) -> None:
         try:
-            if folder.listing is None or self._clock() - folder.listed_at >= self._ttl_s:
-                await self._within(self._settings.upstream.read_timeout_s, self._relist(folder))
+            await self._within(self._settings.upstream.read_timeout_s, self._relist(folder))
         except RangefsError as exc:
             stale = self._failed(exc) and folder.listing is not None and self._tolerable(folder.listed_at)
             folder.stale, folder.asked_at = stale, self._clock()
@@ -115,12 +129,21 @@ class Namespace:
             folder.refresh = None
             question.done.set()
 
+    async def _recall(self, folder: Folder) -> None:
+        """The listing that the cache has of an earlier mount."""
+        found = await self._store.load_listing(folder.key)
+        listing = kept.decode(found[0]) if found else None
+        if found is not None and listing is not None:
+            self.tree.update(folder, listing, self._clock() - max(0.0, self._wall() - found[1]))
+            folder.recalled = True
+
     async def _relist(self, folder: Folder) -> None:
         self._online()
         listing = await self._source.list(folder.key)
         self.trouble = None
         for name in self.tree.update(folder, listing, self._clock()):
             self._invalidate(folder, name)
+        await self._store.save_listing(folder.key, kept.encode(listing), self._wall())
 
     # -- attributes ----------------------------------------------------------------
 
@@ -184,7 +207,7 @@ class Namespace:
             self._store.closed(stat.version)
         if stat is None or not stat.version.level.durable:
             file.spent = file.size != 0
-        if blob.flights:
+        if not blob.quiet:
             blob.on_quiet = lambda: self._slim(file, blob)
         else:
             self._slim(file, blob)

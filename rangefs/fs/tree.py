@@ -52,6 +52,7 @@ class Folder:
 
     listing    what upstream has in it, None until first asked
     listed_at  when that was true
+    recalled   the listing is what the cache kept of an earlier mount: shown only where upstream can't be asked
     asked_at   when upstream was last asked in vain
     stale      upstream could not be asked again, the listing is older than the TTL
     asked      attributes that readdir did not know and someone asked for one by one
@@ -65,6 +66,7 @@ class Folder:
     lookups: int = 0
     listing: Listing | None = None
     listed_at: float = NEVER
+    recalled: bool = False
     asked_at: float = NEVER
     stale: bool = False
     asked: int = 0
@@ -143,7 +145,7 @@ class Tree:
 
     def update(self, folder: Folder, listing: Listing, now: float) -> list[bytes]:
         """A newer listing: returns the names that stand for something else now, or for nothing."""
-        folder.listing, folder.listed_at, folder.stale, folder.asked = listing, now, False, 0
+        folder.listing, folder.listed_at, folder.stale, folder.recalled, folder.asked = listing, now, False, False, 0
         changed = []
         for name, node in list(folder.children.items()):
             entry = listing.by_name.get(name)

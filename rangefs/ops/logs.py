@@ -71,7 +71,9 @@ def set_up_logs(level: str, form: str, path: Path | None = None) -> None:
     """
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if path is not None:
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8")
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8", errors="backslashreplace"
+        )
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:

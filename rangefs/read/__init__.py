@@ -22,7 +22,7 @@ Invariants
   later answer is judged against the pin by the source.
 - A flight ends in one of two ways: all its range landed, or `failure` is set.
   Its waiters are woken by either; what landed before a failure is kept.
-- Every buffer is reserved from the `Budget` before it is allocated, and
+- Every flight's bytes are reserved from the `Budget` before they are asked for, and
   released when the index lets go of it.
 
 What an ``await`` may break: while a reader waits for a flight, the chunk it

@@ -11,7 +11,7 @@ import trio
 
 from rangefs.core.entries import Entry
 from rangefs.core.intervals import IntervalMap
-from rangefs.core.validators import is_etag
+from rangefs.core.validators import compatible, is_etag
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.core.window import Window
 from rangefs.errors import RangefsError, Stale
@@ -83,12 +83,21 @@ class Blob:
         """Bytes, as far as anyone knows: the pin's, then the listing's, then a download's that has ended."""
         return self.known_bytes
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing is being fetched or stored."""
+        return not self.flights and (self.download is None or self.download.over)
+
     def pin(self, stat: Stat) -> None:
         """An answer came from this version. The first one pins; what was promised before must agree.
 
-        Raises `Stale` where the file is not what the listing said: it has changed since.
+        Later ones are looked at again: several may have been asked for before the first one pinned.
+        Raises `Stale` where the file is not what the listing said, or not what pinned: it has changed since.
         """
-        if self.stat is None:
+        if self.stat is not None:
+            if not compatible(self.stat.version, stat):
+                raise Stale("the file has changed since it was opened", stat)
+        else:
             if not agrees(self.entry, stat):
                 raise Stale("the file has changed since it was listed", stat)
             self.stat = stat

@@ -20,6 +20,8 @@ from rangefs.sources.base import Ticket
 SEGMENT = 4 << 20
 # A streamed (too large) body is kept this far ahead of its furthest reader.
 STREAM_AHEAD = 16 << 20
+# A download that nobody waits for any more is finished if no more than this is left of it.
+FINISH = 32 << 20
 
 
 class Download:
@@ -79,6 +81,14 @@ class Download:
             await self._finish(flight)
         self.over = True
         self._notify()
+        if self.blob.quiet:
+            self.blob.on_quiet()
+
+    def abandon(self) -> None:
+        """Nobody has the file open: stop, unless it is nearly there, for it can't be resumed."""
+        size = self.blob.size
+        if not self.over and (size is None or self.streams or size - self.position > FINISH):
+            self.scope.cancel()
 
     async def _receive(self) -> None:
         source, blob = self._flights.source, self.blob
@@ -117,7 +127,6 @@ class Download:
         flight = Flight(self.position, end, Ticket(urgent=True))
         await self._flights.budget.reserve(end - flight.start)
         flight.reserved = end - flight.start
-        flight.allocate()
         self.blob.index.fill(flight.start, end, flight)
         return flight
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import trio
 
 from rangefs.errors import RangefsError
 from rangefs.sources.base import Ticket
+
+Bytes = bytes | memoryview
+
+# Pieces smaller than this are put together as they come: a slow link sends thousands of them.
+SMALL_PIECE = 16 << 10
+MERGED_PIECE = 64 << 10
 
 
 class Abandoned(RangefsError):
@@ -22,10 +30,14 @@ class Flight:
     served    one past the furthest byte that a reader has been given
 
     `end` may move back (the file is shorter than asked for), never forward.
+
+    The bytes are kept as the pieces that the socket gave, which nobody copies or changes: a view stays right for as
+    long as somebody holds it.
     """
 
     __slots__ = (
-        "_buffer",
+        "_pieces",
+        "_starts",
         "_waiting",
         "end",
         "failure",
@@ -48,7 +60,8 @@ class Flight:
         self.scope = trio.CancelScope()
         self.reserved = 0
         self.unwanted = False
-        self._buffer = bytearray()
+        self._pieces: list[Bytes] = []
+        self._starts: list[int] = []  # where each piece begins
         self._waiting: list[tuple[int, trio.Event]] = []
 
     def __repr__(self) -> str:
@@ -64,19 +77,18 @@ class Flight:
         """Does somebody wait for it?"""
         return bool(self._waiting)
 
-    def allocate(self) -> None:
-        """Make the buffer; the memory has been reserved."""
-        self._buffer = bytearray(self.end - self.start)
-
     def trim(self, end: int) -> None:
         """The version ends before the flight does."""
         self.end = max(self.start, min(self.end, end))
         self._wake()
 
-    def land(self, data: bytes | memoryview) -> None:
+    def land(self, data: Bytes) -> None:
         """Validated bytes have arrived: the next ones in order, never past `end`."""
-        at = self.landed - self.start
-        self._buffer[at : at + len(data)] = data
+        if self._pieces and len(data) < SMALL_PIECE and len(self._pieces[-1]) < MERGED_PIECE:
+            self._pieces[-1] = b"".join((self._pieces[-1], data))
+        else:
+            self._pieces.append(data)
+            self._starts.append(self.landed)
         self.landed += len(data)
         self._wake()
 
@@ -92,9 +104,21 @@ class Flight:
             self.scope.cancel()
 
     def view(self, start: int, end: int) -> memoryview:
-        """Landed bytes, without a copy."""
+        """Landed bytes; without a copy where they lie in one piece."""
+        views = self.views(start, end)
+        return views[0] if len(views) == 1 else memoryview(b"".join(views))
+
+    def views(self, start: int, end: int) -> list[memoryview]:
+        """Landed bytes, without a copy, as the pieces they are in."""
         assert self.start <= start <= end <= self.landed
-        return memoryview(self._buffer)[start - self.start : end - self.start]
+        at = bisect_right(self._starts, start) - 1
+        views = []
+        while start < end:
+            piece = memoryview(self._pieces[at])[start - self._starts[at] : end - self._starts[at]]
+            views.append(piece)
+            start += len(piece)
+            at += 1
+        return views
 
     async def wait(self, offset: int) -> None:
         """Until all bytes before `offset` have landed, or the flight is over (look at `failure`).

@@ -90,7 +90,6 @@ class Flights:
                 if not flight.reserved:
                     await self.budget.reserve(flight.end - flight.start)
                     flight.reserved = flight.end - flight.start
-                flight.allocate()
                 await self._receive(blob, flight)
             except RangefsError as exc:
                 failure = exc
@@ -104,7 +103,7 @@ class Flights:
             await self.keep(blob, flight)
         finally:
             blob.flights.discard(flight)
-            if not blob.flights:
+            if blob.quiet:
                 blob.on_quiet()
 
     async def _receive(self, blob: Blob, flight: Flight) -> None:
@@ -160,7 +159,7 @@ class Flights:
                     await self._store(blob, flight, version, end)
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
-        chunk = await self.store.add(version, flight.start, flight.view(flight.start, end))
+        chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
         if chunk is None:
             self._kept[flight] = blob
             return

@@ -66,7 +66,9 @@ class Reader:
         async with blob.loading:
             if blob.loaded or blob.version is None:
                 return
-            chunks = await self._store.chunks(blob.version)
+            # Bytes of a version that can't be trusted beyond its handles are this blob's own, or not at all: the
+            # store may still have those of an epoch that has just ended.
+            chunks = await self._store.chunks(blob.version) if blob.version.level.durable else ()
             for chunk in sorted(chunks, key=lambda chunk: chunk.id):
                 for gap in blob.index.gaps(chunk.start, chunk.end):
                     blob.index.assign(gap.start, gap.end, chunk.id)
@@ -78,8 +80,8 @@ class Reader:
     def close(self, blob: Blob) -> None:
         """Nobody has it open: stop fetching ahead."""
         self._flights.abandon(blob)
-        if blob.download is not None and not blob.download.over:
-            blob.download.scope.cancel()
+        if blob.download is not None:
+            blob.download.abandon()
         if blob.version is not None and self._open.get(blob.version) is blob:
             del self._open[blob.version]
         blob.loaded = False
@@ -101,6 +103,9 @@ class Reader:
         """Start fetching the first bytes of a file that is being opened; its answer pins the version."""
         if blob.size == 0 or not blob.ranges:
             return None
+        under_way = blob.index.find(0)
+        if under_way is not None and isinstance(under_way.value, Flight):
+            return under_way.value
         size = blob.size if blob.size is not None else 1 << 62
         advice = blob.window.advise(0, 1, size, True, 0)
         return self._flights.launch(blob, 0, advice.end, urgent=True)

@@ -22,10 +22,11 @@ from rangefs.core.settings import UpstreamSettings
 from rangefs.core.validators import Headers, stored_stat_of
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import UsageError
+from rangefs.sources.answers import Answer
 from rangefs.sources.azure_credentials import API_VERSION, AzureAccount, account_of
 from rangefs.sources.base import Ticket
 from rangefs.sources.buckets import BucketSource
-from rangefs.sources.exchange import Answer, Ask, Exchange
+from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.urls import Url
 
 PAGE_BLOBS = 5000  #: the service's own largest page ("List Blobs", maxresults)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rangefs.core.redact import redact_url
 from rangefs.core.versions import Stat
 from rangefs.errors import BadAnswer, Unreachable
-from rangefs.sources.exchange import Answer
+from rangefs.sources.answers import Answer
 
 
 class ExchangeBody:

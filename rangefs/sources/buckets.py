@@ -19,9 +19,10 @@ from rangefs.core.settings import MiB, UpstreamSettings
 from rangefs.core.validators import is_etag
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, NotAListing, NotFound, TooLarge
+from rangefs.sources.answers import Answer
 from rangefs.sources.base import Ticket
 from rangefs.sources.bodies import ExchangeBody
-from rangefs.sources.exchange import Answer, Ask, Exchange
+from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.objects import ObjectSource
 from rangefs.sources.urls import Url
 

@@ -1,9 +1,9 @@
 """One question, one answer: the HTTP exchange that every web-like source is built on.
 
 What happens here, once: credentials by origin, redirects by hand, tries and
-their pauses within the caller's deadline, the gate of each origin, figures,
-and the translation of transport failures. What an answer *means* is judged
-by the source (`core.ranges`).
+their pauses within the caller's deadline, the gate and breaker of each
+origin, hedges, figures, and the translation of transport failures. What an
+answer *means* is judged by the source (`core.ranges`).
 
 Invariants: a slot of a gate is held exactly while a request is under way or
 its answer is open; nobody holds a slot while they pause. An answer given up
@@ -24,38 +24,30 @@ import trio
 from rangefs import __version__
 from rangefs.core import ranges, retry
 from rangefs.core.figures import UpstreamFigures
-from rangefs.core.listing.store_errors import StoreError, parse_store_error
 from rangefs.core.redact import redact_url
-from rangefs.core.settings import KiB, UpstreamSettings
-from rangefs.core.validators import Headers, body_length
+from rangefs.core.settings import UpstreamSettings
 from rangefs.errors import RangefsError, TooManyRedirects, Unreachable
+from rangefs.sources.answers import Answer
 from rangefs.sources.bandwidth import Bandwidth
 from rangefs.sources.base import Ticket
 from rangefs.sources.credentials import Bearer, Credentials, Refusal
 from rangefs.sources.dial import Dialer, tls_context
 from rangefs.sources.failures import Translated
-from rangefs.sources.gate import Gate
+from rangefs.sources.peers import OriginDown, Peer
 from rangefs.sources.redirects import MAX_HOPS, REDIRECTS, Doors, Redirects, next_hop
 from rangefs.sources.transport import Transport
 from rangefs.sources.urls import Origin, Url, parse_url
 
 CONNECT_TIMEOUT_S = 5.0
 STALL_TIMEOUT_S = 10.0
-# An error page up to this size is read to its end, so that the connection can be used again; a larger one is cut.
-DRAIN_BYTES = 64 * KiB
-# ... but only if it is there at once: it came with its headers, as a rule.
-DRAIN_S = 0.2
-# The words that come with a refusal are worth a little more patience than a connection is.
-EXPLAIN_S = 2.0
 # Codes of stores that mean "try again" under statuses that do not (S3 API Reference, "Error responses").
 AGAIN = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "ServerBusy"})
 # A refusal may teach more than one thing in turn: the region, the time, that credentials have expired.
 MAX_RENEWALS = 3
 REFUSALS = frozenset({400, 401, 403})
-_REQUEST_IDS = ("x-amz-request-id", "x-ms-request-id", "x-guploader-uploadid")
 # Redirect targets are other origins, with connections of their own worth keeping.
 IDLE_FACTOR = 2
-BASE_HEADERS = {"user-agent": f"rangefs/{__version__}", "accept-encoding": "identity"}
+BASE_HEADERS = {"user-agent": f"rangefs/{__version__}", "accept": "*/*", "accept-encoding": "identity"}
 _NOTHING = httpx.ByteStream(b"")
 
 
@@ -64,116 +56,14 @@ class Ask:
     """A question, independent of where it is asked in the end.
 
     fresh  follow redirects anew, not from memory
+    hedge  its answer is small: where it is late it may be asked for twice
     """
 
     method: str
     url: Url
     headers: Mapping[str, str] = field(default_factory=dict)
     fresh: bool = False
-
-
-class Answer:
-    """Status and headers, and a body that has not been read yet: iterate over it, once, for its raw pieces.
-
-    url      what answered, after redirects
-    problem  why it says no, in the origin's own words, where it has any
-
-    Iterating raises `Unreachable` where the body breaks off or stalls.
-    """
-
-    def __init__(self, exchange: Exchange, gate: Gate, url: Url, response: httpx.Response, bodiless: bool) -> None:
-        self.status = response.status_code
-        self.headers: Headers = _joined(response.headers.raw)
-        self.url = url
-        self.problem: StoreError | None = None
-        self._exchange = exchange
-        self._gate = gate
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        self._body = response.stream
-        self._pieces = self._body.__aiter__()
-        self._ended = False
-        self._bodiless = bodiless
-        length = 0 if bodiless else body_length(self.headers)
-        self._drainable = bodiless or (self.status >= 300 and length is not None and length <= DRAIN_BYTES)
-
-    def __repr__(self) -> str:
-        return f"<Answer {self.status} of {redact_url(str(self.url))}>"
-
-    @property
-    def words(self) -> str:
-        """``: Code "message" (request id)``, to go behind an error of ours; "" where upstream said nothing."""
-        if self.problem is None:
-            return ""
-        message = f' "{self.problem.message}"' if self.problem.message else ""
-        request = self.problem.request_id or next((self.headers[n] for n in _REQUEST_IDS if n in self.headers), "")
-        return f": {self.problem.code}{message}" + (f" (request {request[:64]})" if request else "")
-
-    def __aiter__(self) -> Answer:
-        return self
-
-    async def __anext__(self) -> bytes:
-        with Translated(self.url.origin):
-            try:
-                piece = await self._pieces.__anext__()
-            except StopAsyncIteration:
-                self._ended = True
-                raise
-        self._exchange.figures.bytes += len(piece)
-        await self._exchange.bandwidth.pay(len(piece))
-        return piece
-
-    async def read(self, limit_bytes: int) -> bytes | None:
-        """The whole body, or None if it is larger than `limit_bytes`."""
-        parts: list[bytes] = []
-        size_bytes = 0
-        async for piece in self:
-            parts.append(piece)
-            size_bytes += len(piece)
-            if size_bytes > limit_bytes:
-                return None
-        return b"".join(parts)
-
-    async def explain(self) -> None:
-        """Reads why it says no, if it is a store's XML or JSON of usual size that is there at once: sets `problem`."""
-        if self.status < 300:
-            return
-        code = self.headers.get("x-ms-error-code", "")[:64]  # all that Azure says to a HEAD
-        self.problem = StoreError(code) if code.isalnum() else None
-        kind, length = self.headers.get("content-type", ""), body_length(self.headers)
-        if self._bodiless or (length or 0) > DRAIN_BYTES or not ("xml" in kind or "json" in kind):
-            return
-        with trio.move_on_after(EXPLAIN_S) as scope:
-            try:
-                self.problem = parse_store_error(await self.read(DRAIN_BYTES) or b"") or self.problem
-            except Unreachable:
-                self._ended = True  # broken off: its status has to do
-        if scope.cancelled_caught:
-            self._drainable = False
-
-    def expect_end(self) -> None:
-        """All that was promised has been read: what `aclose` may still have to read is the end mark alone."""
-        self._drainable = True
-
-    async def aclose(self) -> None:
-        """Gives back the connection (read to its end) or closes it (given up early), and the slot."""
-        try:
-            if self._drainable and not self._ended:
-                await self._drain()
-        finally:
-            try:
-                with trio.CancelScope(shield=True), Translated(self.url.origin):
-                    await self._body.aclose()
-            finally:
-                self._exchange.figures.in_flight -= 1
-                self._gate.release()
-
-    async def _drain(self) -> None:
-        with trio.move_on_after(DRAIN_S):
-            try:
-                async for _ in self:
-                    pass
-            except RangefsError:
-                self._ended = True  # broken off: the connection closes itself
+    hedge: bool = False
 
 
 class Exchange:
@@ -182,7 +72,7 @@ class Exchange:
     root     where the mount is: credentials and custom headers are for its origin only
     bearer   who speaks for us; None: what the settings' files say (`Credentials`)
     doors    which addresses may be reached; None: those of the Internet, and the kind of place where `root` is
-    stall_timeout_s  a connection on which no byte comes for so long is dropped
+    stall_timeout_s  the longest wait for a head, and for more of a body until the origin's own pace is known
     """
 
     def __init__(
@@ -195,10 +85,11 @@ class Exchange:
         doors: Doors | None = None,
     ) -> None:
         self.figures = figures
-        self.bandwidth = Bandwidth(settings.bwlimit_bytes_s)
         self.credentials: Bearer = Credentials(settings, root.origin) if bearer is None else bearer
+        self._bandwidth = Bandwidth(settings.bwlimit_bytes_s)
         self._max_connections = settings.max_connections
-        self._gates: dict[Origin, Gate] = {}
+        self._stall_s = stall_timeout_s
+        self._peers: dict[Origin, Peer] = {}
         self._origin_urls: dict[Origin, httpx.URL] = {}
         self._redirects = Redirects()
         dialer = Dialer(
@@ -206,8 +97,7 @@ class Exchange:
             (doors or Doors(root.origin.host)).may_reach,
             None if settings.proxy is None else parse_url(settings.proxy).origin,
         )
-        idle = IDLE_FACTOR * settings.max_connections
-        self._transport = Transport(dialer, idle, CONNECT_TIMEOUT_S, stall_timeout_s)
+        self._transport = Transport(dialer, IDLE_FACTOR * settings.max_connections, CONNECT_TIMEOUT_S)
 
     @asynccontextmanager
     async def open(self, ask: Ask, ticket: Ticket) -> AsyncIterator[Answer]:
@@ -226,6 +116,10 @@ class Exchange:
         finally:
             await answer.aclose()
 
+    def failing(self, origin: Origin) -> bool:
+        """Has `origin` left so many requests without an answer that only probes are sent?"""
+        return origin in self._peers and self._peers[origin].breaker.open
+
     async def aclose(self) -> None:
         """Closes all connections; the exchange is of no use then."""
         await self._transport.aclose()
@@ -235,27 +129,44 @@ class Exchange:
     async def _answered(self, ask: Ask, ticket: Ticket) -> Answer:
         """Tries until an answer comes that another try would not better."""
         failures, renewals = 0, 0
+        failure: Unreachable
         while True:
             asked_s = None
             try:
                 answer = await self._follow(ask, ticket)
+            except OriginDown as error:
+                failure = error
+                failures += 2  # it waited for somebody's probe; that weighs more
             except Unreachable as error:
                 failure = error
+                failures += 1
                 if isinstance(error.__cause__, httpx.TimeoutException):
                     await self._transport.drop_idle()
             else:
-                await _explained(answer)
+                await answer.explain()
                 if answer.status in REFUSALS and renewals < MAX_RENEWALS and await self._renewed(answer):
                     renewals += 1
                     continue
                 if not _worth_another_try(answer):
                     return answer
                 failure = Unreachable(f"{answer.url.origin} answers with status {answer.status}{answer.words}")
+                failures += 1
                 asked_s = retry.retry_after_s(answer.headers.get("retry-after", ""), time.time())
                 await answer.aclose()
-            failures += 1
-            await _pause(failures, asked_s, failure)
+            await self._pause(failures, asked_s, failure, self._peer(ask.url.origin), ticket)
+
+    async def _pause(
+        self, failures: int, asked_s: float | None, failure: Unreachable, peer: Peer, ticket: Ticket
+    ) -> None:
+        """Waits before the next try, or raises `failure` where there is to be none."""
+        left_s = trio.current_effective_deadline() - trio.current_time()
+        delay_s = retry.pause_s(failures, random.random(), left_s, asked_s)
+        down = isinstance(failure, OriginDown)
+        if delay_s is None or (down and not ticket.urgent) or not peer.may_try_again(ticket):
+            raise failure
+        if not down:  # else the breaker says when
             self.figures.retries += 1
+            await trio.sleep(delay_s)
 
     async def _renewed(self, answer: Answer) -> bool:
         """Has the bearer learned from a refusal how to do better? Then `answer` has been closed."""
@@ -278,10 +189,10 @@ class Exchange:
                 return answer
         url = ask.url
         for _ in range(1 + MAX_HOPS):
-            answer = await self._send(ask, url, ticket)
+            answer = await self._send_hedged(ask, url, ticket)
             location = answer.headers.get("location")
             if answer.status not in REDIRECTS or location is None:
-                if url != ask.url:
+                if url != ask.url and answer.status < 400:
                     self._redirects.remember(ask.url, url, trio.current_time())
                 return answer
             await answer.aclose()
@@ -294,7 +205,7 @@ class Exchange:
         if target is None:
             return None
         try:
-            answer = await self._send(ask, target, ticket)
+            answer = await self._send_hedged(ask, target, ticket)
         except Unreachable:
             self._redirects.forget(ask.url)
             return None
@@ -304,45 +215,94 @@ class Exchange:
         await answer.aclose()
         return None
 
-    # -- one request ---------------------------------------------------------
+    # -- one request, or two -----------------------------------------------------
 
-    async def _send(self, ask: Ask, url: Url, ticket: Ticket) -> Answer:
+    async def _send_hedged(self, ask: Ask, url: Url, ticket: Ticket) -> Answer:
+        """One request; a second one beside it where the first is late by the origin's own measure, and a reader waits.
+
+        The first answer counts, the other request is given up.
+        """
+        peer = self._peer(url.origin)
+        peer.hedges.earn()
+        late_s = peer.hedge_after_s if ask.hedge and ticket.urgent else None
+        if late_s is None:
+            return await self._send(ask, url, ticket)
+        race = _Race()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run, ask, url, ticket, race, nursery.cancel_scope)
+                await trio.sleep(late_s)
+                if not race.failures and peer.hedges.spend():
+                    race.runners += 1
+                    nursery.start_soon(self._run, ask, url, ticket, race, nursery.cancel_scope)
+        except BaseException:
+            if race.winner is not None:
+                await race.winner.aclose()
+            raise
+        if race.winner is None:
+            raise race.failures[0]
+        return race.winner
+
+    async def _run(self, ask: Ask, url: Url, ticket: Ticket, race: _Race, finish: trio.CancelScope) -> None:
+        """One side of a race. The first answer ends it, and so does the last failure."""
+        try:
+            answer = await self._send(ask, url, ticket, race)
+        except RangefsError as error:
+            race.failures.append(error)
+            if len(race.failures) == race.runners:
+                finish.cancel()
+            return
+        if race.winner is None:
+            race.winner = answer
+            finish.cancel()
+        else:  # both came in the same turn of the loop
+            await answer.aclose()
+
+    async def _send(self, ask: Ask, url: Url, ticket: Ticket, race: _Race | None = None) -> Answer:
         """One request to one origin, with headers made for that origin."""
-        gate = self._gate(url.origin)
-        await gate.acquire(ticket)
+        peer = self._peer(url.origin)
+        probe = await peer.enter(ticket)
+        began = trio.current_time()
         self.figures.in_flight += 1
         self.figures.requests += 1
         try:
-            headers = [
-                ("host", url.origin.authority),
-                *(BASE_HEADERS | dict(ask.headers)).items(),
-                *await self.credentials.headers_for(ask.method, url, ask.headers),
-            ]
+            request = await self._request(ask, url, peer)
+            began = trio.current_time()
             with Translated(url.origin):
-                response = await self._transport.handle_async_request(
-                    httpx.Request(
-                        ask.method,
-                        self._origin_url(url.origin),
-                        headers=headers,
-                        stream=_NOTHING,
-                        extensions={"origin": url.origin, "target": url.target},
-                    )
-                )
-        except BaseException:
+                response = await self._transport.handle_async_request(request)
+        except BaseException as error:
             self.figures.in_flight -= 1
-            gate.release()
+            peer.gate.release()
+            if isinstance(error, Unreachable):
+                peer.failed(probe)
+            else:
+                lost = race is not None and race.winner is not None
+                peer.cancelled(0.0 if lost else trio.current_time() - began, probe)
             raise
-        if response.status_code in ranges.THROTTLED:
-            gate.concurrency.throttled(trio.current_time())
-        else:
-            gate.concurrency.succeeded()
-        return Answer(self, gate, url, response, bodiless=ask.method == "HEAD")
+        peer.answered(response.status_code, trio.current_time() - began, probe)
+        return Answer(response, url, peer, self.figures, self._bandwidth)
 
-    def _gate(self, origin: Origin) -> Gate:
-        gate = self._gates.get(origin)
-        if gate is None:
-            gate = self._gates[origin] = Gate(retry.Concurrency(self._max_connections))
-        return gate
+    async def _request(self, ask: Ask, url: Url, peer: Peer) -> httpx.Request:
+        headers = {"host": url.origin.authority, **BASE_HEADERS, **ask.headers}
+        headers.update(await self.credentials.headers_for(ask.method, url, ask.headers))
+        return httpx.Request(
+            ask.method,
+            self._origin_url(url.origin),
+            headers=headers,
+            stream=_NOTHING,
+            extensions={
+                "origin": url.origin,
+                "target": url.target,
+                "head_stall_s": self._stall_s,
+                "body_stall_s": peer.body_stall_s,
+            },
+        )
+
+    def _peer(self, origin: Origin) -> Peer:
+        peer = self._peers.get(origin)
+        if peer is None:
+            peer = self._peers[origin] = Peer(origin, self._max_connections, self._stall_s)
+        return peer
 
     def _origin_url(self, origin: Origin) -> httpx.URL:
         """Parsed once per origin: parsing costs as much as the rest of building a request."""
@@ -352,32 +312,14 @@ class Exchange:
         return url
 
 
-async def _explained(answer: Answer) -> None:
-    """As `Answer.explain`; cancelled, it closes the answer, which nobody holds yet."""
-    try:
-        await answer.explain()
-    except BaseException:
-        await answer.aclose()
-        raise
-
-
 def _worth_another_try(answer: Answer) -> bool:
     return answer.status in ranges.RETRYABLE or (answer.problem is not None and answer.problem.code in AGAIN)
 
 
-async def _pause(failures: int, asked_s: float | None, failure: Unreachable) -> None:
-    """Waits before the next try, or raises `failure` where there is to be none."""
-    left_s = trio.current_effective_deadline() - trio.current_time()
-    delay_s = retry.pause_s(failures, random.random(), left_s, asked_s)
-    if delay_s is None:
-        raise failure
-    await trio.sleep(delay_s)
+@dataclass(slots=True)
+class _Race:
+    """A request and its hedge: who won, and who fell."""
 
-
-def _joined(raw: list[tuple[bytes, bytes]]) -> Headers:
-    """Lower-case names, repeated fields joined: so that a doubled Content-Range is seen to be no Content-Range."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+    runners: int = 1
+    winner: Answer | None = None
+    failures: list[RangefsError] = field(default_factory=list)

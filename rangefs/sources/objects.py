@@ -11,23 +11,28 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import NoReturn
+from urllib.parse import unquote_to_bytes
 
 from rangefs.core import ranges, validators
+from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.ranges import Bad, Changed, Forbidden, Missing, Part, PastEnd, Refused, Verdict, Whole
 from rangefs.core.redact import redact_url
-from rangefs.core.settings import UpstreamSettings
+from rangefs.core.settings import KiB, UpstreamSettings
 from rangefs.core.validators import Headers
 from rangefs.core.versions import Stat, Version
 from rangefs.errors import BadAnswer, Denied, NotFound, RangesIgnored, Stale, Unreachable
+from rangefs.sources.answers import Answer
 from rangefs.sources.base import Body, Ticket
 from rangefs.sources.bodies import EmptyBody, ExchangeBody
-from rangefs.sources.exchange import Answer, Ask, Exchange
+from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.habits import Habits
 from rangefs.sources.urls import Url
 
 # Where HEAD is answered so, a GET of one byte may do better: methods that are forbidden, and stores whose refusal
 # has no body and so no words.
 HEAD_REFUSED = frozenset({400, 403, 405, 501})
+# Ranges up to here may be asked for twice when late: what the loser had sent by then is thrown away.
+HEDGE_BYTES = 256 * KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,11 @@ class ObjectSource:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url(b'')}>"
+
+    @property
+    def failing(self) -> bool:
+        """Does the origin leave requests without an answer, so that only probes are sent? What is cached may serve."""
+        return self._exchange.failing(self._at(b"").origin)
 
     async def aclose(self) -> None:
         await self._exchange.aclose()
@@ -84,7 +94,7 @@ class ObjectSource:
     async def _learn(self, url: Url, key: bytes) -> Learned:
         """What is at `url` now: by HEAD, else by one byte, else by a plain GET's headers."""
         if not self._habits.refuses_head:
-            async with self._open(Ask("HEAD", url, self._headers(None), fresh=True), Ticket()) as answer:
+            async with self._open(Ask("HEAD", url, self._headers(None), fresh=True, hedge=True), Ticket()) as answer:
                 verdict = self._judge_whole(answer, key, None)
                 if isinstance(verdict, Part) and (verdict.end is not None or self._habits.ignores_ranges(key)):
                     return Learned(verdict.stat, answer.url)
@@ -99,7 +109,27 @@ class ObjectSource:
                 verdict = self._judge_whole(answer, key, None)
         if not isinstance(verdict, Part | Whole):
             self._refuse(verdict, self._who(url, key), answer)
+        if isinstance(verdict, Whole):
+            self._habits.answered_whole(key)
         return Learned(verdict.stat, answer.url)
+
+    async def _list_one_file(self, key: bytes) -> Listing:
+        """The listing of a root that is this one file, which was named by its last component."""
+        stat = await self.stat(key)
+        validator = stat.version.validator
+        entry = Entry(
+            self._name_of(key),
+            Kind.FILE,
+            key,
+            stat.version.size,
+            stat.mtime_ns,
+            etag=validator if validators.is_etag(validator) else "",
+        )
+        return Listing((entry,))
+
+    def _name_of(self, key: bytes) -> bytes:
+        """The raw name behind the key of a single file: here it is percent-encoded, perhaps with a query."""
+        return unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F")
 
     @asynccontextmanager
     async def fetch(self, key: bytes, start: int, end: int, pin: Version | None, ticket: Ticket) -> AsyncIterator[Body]:
@@ -107,7 +137,8 @@ class ObjectSource:
         if self._habits.ignores_ranges(key) and not fits:
             raise RangesIgnored(f"{self.url(key)}: this server has no ranges")
         headers = {"range": ranges.range_header(start, end), **self._headers(pin)}
-        async with self._open(Ask("GET", self._at(key, pin), headers), ticket) as answer:
+        ask = Ask("GET", self._at(key, pin), headers, hedge=end - start <= HEDGE_BYTES)
+        async with self._open(ask, ticket) as answer:
             verdict = self._judge(answer, key, start, end, pin)
             if isinstance(verdict, Part):
                 if answer.status == 206:
@@ -203,6 +234,8 @@ class ObjectSource:
                 raise NotFound(f"{where}: not found{words}")
             case Forbidden(403) if self._settings.forbidden_as_missing:
                 raise NotFound(f"{where}: not found (403){words}")
+            case Forbidden(401) if not words:
+                raise Denied(f"{where}: asks who we are (status 401): --netrc, --header-file or --bearer-token-file")
             case Forbidden(status):
                 raise Denied(f"{where}: access denied (status {status}){words}")
             case ranges.Again(status):

@@ -12,6 +12,7 @@ from rangefs.sources.base import Source
 from rangefs.sources.catalog import CatalogSource
 from rangefs.sources.gcs import GcsSource
 from rangefs.sources.web import WebSource
+from rangefs.sources.webdav import WebDavSource
 
 
 def _s3(spec: str, settings: UpstreamSettings, figures: UpstreamFigures) -> Source:
@@ -32,6 +33,8 @@ _SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] 
     "catalog+https": CatalogSource,
     "catalog+file": CatalogSource,
     "s3": _s3,
+    "webdav": WebDavSource,
+    "webdavs": WebDavSource,
 }
 
 

@@ -16,20 +16,22 @@ from urllib.parse import quote
 import trio
 
 from rangefs.core import ranges
-from rangefs.core.entries import Entry, Kind, Listing
+from rangefs.core.entries import Listing
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.folder import MAX_ENTRIES
 from rangefs.core.listing.objects import Page, listing_of
 from rangefs.core.listing.s3 import parse_s3_page
+from rangefs.core.names import component
 from rangefs.core.ranges import Forbidden, Verdict
 from rangefs.core.settings import MiB, UpstreamSettings
-from rangefs.core.validators import Headers, is_etag, stored_stat_of
+from rangefs.core.validators import Headers, stored_stat_of
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import BadAnswer, NotAListing, NotFound, TooLarge, UsageError
+from rangefs.sources.answers import Answer
 from rangefs.sources.aws import AwsBearer, Chain, Profile, bearer_name
 from rangefs.sources.base import Ticket
 from rangefs.sources.credentials import Credentials, Refusal
-from rangefs.sources.exchange import Answer, Ask, Exchange
+from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.objects import ObjectSource
 from rangefs.sources.urls import Origin, Url, parse_url
 
@@ -133,24 +135,11 @@ class S3Source(ObjectSource):
     async def list(self, key: bytes) -> Listing:
         prefix = self._prefix + key
         if self._file_name is not None:
-            return await self._list_the_file(self._file_name)
+            return await self._list_one_file(self._file_name)
         pages = [page async for page in self._pages(prefix)]
         if len(pages) == 1:
             return listing_of(pages, prefix, key)
         return await trio.to_thread.run_sync(listing_of, pages, prefix, key)  # 100,000 names take a third of a second
-
-    async def _list_the_file(self, name: bytes) -> Listing:
-        stat = await self.stat(name)
-        validator = stat.version.validator
-        entry = Entry(
-            name.replace(b"/", b"%2F"),
-            Kind.FILE,
-            name,
-            stat.version.size,
-            stat.mtime_ns,
-            etag=validator if is_etag(validator) else "",
-        )
-        return Listing((entry,))
 
     async def _pages(self, prefix: bytes) -> AsyncIterator[Page]:
         """All pages of a folder, in order. Raises `BadAnswer` where a broken store would make it endless."""
@@ -209,6 +198,9 @@ class S3Source(ObjectSource):
             had_asked, self._reads_versions = self._reads_versions, False
             return had_asked
         return await super()._another_way(verdict, key, pin)
+
+    def _name_of(self, key: bytes) -> bytes:
+        return component(key).name
 
     def _who(self, url: Url, key: bytes) -> str:
         return self.url(key)

@@ -25,29 +25,31 @@ KEEPALIVE_S = 60.0
 class Transport(httpx.AsyncBaseTransport):
     """Sends one request, as it is, on a connection that was idle or is new. Whoever asks limits how many there are.
 
-    ``request.extensions``: ``"origin"`` (an `Origin`) and ``"target"`` (bytes) say exactly where to and what for,
-    since httpx's own URL may have been normalised; without them, the URL does.
+    ``request.extensions`` must have ``"origin"`` (an `Origin`) and ``"target"`` (bytes), which say exactly where to and
+    what for, since httpx's own URL has been normalised; and ``"head_stall_s"``, ``"body_stall_s"`` (`Connection.ask`).
     Raises httpx's transport errors (`failures` translates them) and `Denied` for certificates and closed doors.
 
     max_idle  connections kept open for later, all origins together
     """
 
-    def __init__(self, dialer: Dialer, max_idle: int, connect_timeout_s: float, stall_s: float) -> None:
+    def __init__(self, dialer: Dialer, max_idle: int, connect_timeout_s: float) -> None:
         self._dialer = dialer
         self._max_idle = max_idle
         self._connect_timeout_s = connect_timeout_s
-        self._stall_s = stall_s
         self._idle: list[Connection] = []  # least recently used first
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        origin: Origin = request.extensions["origin"]
-        target: bytes = request.extensions["target"]
+        details = request.extensions
+        origin: Origin = details["origin"]
+        target: bytes = details["target"]
         if self._dialer.proxy is not None and origin.scheme == "http":
             target = str(origin).encode("ascii") + target  # RFC 9112 3.2.2: the whole URL, for the proxy
         connection = await self._take(origin)
         try:
-            head = await connection.ask(request.method, target, request.headers.raw)
+            head = await connection.ask(
+                request.method, target, request.headers.raw, details["head_stall_s"], details["body_stall_s"]
+            )
         except BaseException:
             await connection.aclose()
             raise
@@ -86,7 +88,7 @@ class Transport(httpx.AsyncBaseTransport):
                 await connection.aclose()
                 return await self._take(origin)
         stream = await self._dialer.dial(origin, self._connect_timeout_s)
-        return Connection(stream, origin, self._stall_s)
+        return Connection(stream, origin)
 
 
 class RawBody(httpx.AsyncByteStream):
@@ -95,6 +97,15 @@ class RawBody(httpx.AsyncByteStream):
     def __init__(self, connection: Connection, transport: Transport) -> None:
         self._connection = connection
         self._transport = transport
+
+    @property
+    def empty(self) -> bool:
+        """Nothing will come, as far as the head tells."""
+        return self._connection.at_end
+
+    @property
+    def longest_silence_s(self) -> float:
+        return self._connection.longest_silence_s
 
     def __aiter__(self) -> RawBody:
         return self

@@ -7,10 +7,9 @@ the links on the index pages spell them.
 from __future__ import annotations
 
 import time
-from urllib.parse import unquote_to_bytes
 
 from rangefs.core import ranges, validators
-from rangefs.core.entries import Entry, Kind, Listing
+from rangefs.core.entries import Listing
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.index import parse_index
 from rangefs.core.ranges import Part
@@ -18,11 +17,12 @@ from rangefs.core.redact import redact_url
 from rangefs.core.settings import MiB, UpstreamSettings
 from rangefs.core.versions import Stat, Version
 from rangefs.errors import NotAListing, NotFound, TooLarge, UsageError
+from rangefs.sources.answers import Answer
 from rangefs.sources.base import Ticket
 from rangefs.sources.bodies import ExchangeBody
-from rangefs.sources.exchange import STALL_TIMEOUT_S, Answer, Ask, Exchange
+from rangefs.sources.exchange import STALL_TIMEOUT_S, Ask, Exchange
 from rangefs.sources.objects import ObjectSource
-from rangefs.sources.urls import Url, encode_target, parse_url
+from rangefs.sources.urls import Url, encode_target, parse_url, same_place
 
 # 64 MiB of index page are some 400,000 names; more is not a folder that anyone lists over HTML.
 PAGE_LIMIT_BYTES = 64 * MiB
@@ -94,27 +94,14 @@ class WebSource(ObjectSource):
 
     async def list(self, key: bytes) -> Listing:
         if self._file_key is not None:
-            return await self._list_the_file(self._file_key)
+            return await self._list_one_file(self._file_key)
         folder = key if not key or key.endswith(b"/") else key + b"/"
         url = self._at(folder)
         async with self._exchange.open(Ask("GET", url, {"accept": LISTING_ACCEPT}), Ticket()) as answer:
-            if not _same_place(url, answer.url):
+            if not same_place(url, answer.url):
                 raise NotAListing(f"{redact_url(str(url))} redirects away, to {redact_url(str(answer.url))}")
             page = await self._page(answer, url)
         return parse_index(page, answer.headers.get("content-type", ""), str(answer.url), folder)
-
-    async def _list_the_file(self, key: bytes) -> Listing:
-        stat = await self.stat(key)
-        validator = stat.version.validator
-        entry = Entry(
-            name=unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F"),
-            kind=Kind.FILE,
-            key=key,
-            size=stat.version.size,
-            mtime_ns=stat.mtime_ns,
-            etag=validator if validators.is_etag(validator) else "",
-        )
-        return Listing((entry,))
 
     async def _page(self, answer: Answer, url: Url) -> bytes:
         """The body of an index page, whole."""
@@ -140,8 +127,3 @@ class WebSource(ObjectSource):
         if learned.url.path == url.path + b"/":
             raise NotFound(f"{redact_url(str(url))} is a folder")
         return learned.stat
-
-
-def _same_place(asked: Url, answered: Url) -> bool:
-    """Is it the same folder, perhaps spelled in another way?"""
-    return asked.origin == answered.origin and unquote_to_bytes(asked.path) == unquote_to_bytes(answered.path)

@@ -36,15 +36,16 @@ class State(enum.Enum):
 class Connection:
     """States: IDLE → ASKED (`ask`) → IDLE or OVER (`read` gave b""). Any exception from either leads to OVER.
 
-    stall_s  the longest silence, reading or writing, before `httpx.ReadTimeout` or `WriteTimeout`
+    longest_silence_s  within the body that is being read
     """
 
-    def __init__(self, stream: ByteStream, origin: Origin, stall_s: float) -> None:
+    def __init__(self, stream: ByteStream, origin: Origin) -> None:
         self.origin = origin
         self.state = State.IDLE
         self.idle_since = trio.current_time()
+        self.longest_silence_s = 0.0
         self._stream = stream
-        self._stall_s = stall_s
+        self._stall_s = 0.0
         self._read_bytes = READ_MIN_BYTES
         self._talk = h11.Connection(h11.CLIENT)
         self._left: int | None = None  # bytes of a sized body still to come; None where h11 frames it
@@ -53,6 +54,11 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection to {self.origin}, {self.state.value}>"
+
+    @property
+    def at_end(self) -> bool:
+        """Is it known already that nothing (more) of the body will come?"""
+        return self._left == 0
 
     @property
     def good(self) -> bool:
@@ -67,15 +73,22 @@ class Connection:
         self.state = State.OVER
         await trio.aclose_forcefully(self._stream)
 
-    async def ask(self, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> h11.Response:
-        """Sends a request without a body; the head of its answer."""
+    async def ask(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], head_stall_s: float, body_stall_s: float
+    ) -> h11.Response:
+        """Sends a request without a body; the head of its answer.
+
+        head_stall_s, body_stall_s  the longest silence before `httpx.ReadTimeout` (or `WriteTimeout`)
+        """
         assert self.state is State.IDLE
         self.state = State.OVER  # until all has gone well
+        self._stall_s = head_stall_s
         self._talk = talk = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         request = talk.send(h11.Request(method=method, target=target, headers=headers)) or b""
         await self._send(request + (talk.send(h11.EndOfMessage()) or b""))
         head = await self._head()
         self._frame(method, head)
+        self._stall_s, self.longest_silence_s = body_stall_s, 0.0
         self.state = State.ASKED
         return head
 
@@ -101,6 +114,8 @@ class Connection:
             self._left = 0
         elif b"content-length" in fields and b"transfer-encoding" not in fields:
             self._left = int(fields[b"content-length"])  # h11 has seen to it that it is one number
+        elif b"transfer-encoding" not in fields:
+            self._keep = False  # the end of the connection is the end of the body
         if self._left is not None:
             self._first = self._talk.trailing_data[0]
             if len(self._first) > self._left:  # bytes that nobody asked for: never taken for the next answer
@@ -149,16 +164,19 @@ class Connection:
         return event  # type: ignore[return-value]
 
     async def _receive(self, most: int) -> bytes:
+        began = trio.current_time()
         with trio.move_on_after(self._stall_s):
             try:
                 data = await self._stream.receive_some(min(self._read_bytes, most))
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise httpx.ReadError(reason(error)) from error
+            self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
             if len(data) == self._read_bytes:
                 self._read_bytes = min(READ_MAX_BYTES, 2 * self._read_bytes)
             elif len(data) < self._read_bytes // 4:
                 self._read_bytes = max(READ_MIN_BYTES, self._read_bytes // 2)
             return data if isinstance(data, bytes) else bytes(data)
+        self.longest_silence_s = max(self.longest_silence_s, self._stall_s)
         raise httpx.ReadTimeout("silent")
 
     async def _send(self, data: bytes) -> None:

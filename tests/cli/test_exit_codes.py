@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -158,6 +161,22 @@ def test_a_log_file_that_cannot_be_made_is_one_line(fake: Run, mountpoint: Path,
         assert done.returncode == 1
         assert "log file" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_closed_standard_files_are_no_trouble(home: dict[str, str], mountpoint: Path, tmp_path: Path) -> None:
+    program = Path(__file__).parent / "fake_rangefs.py"
+    command = (
+        f"exec {sys.executable} {program} mount http://fake/short {mountpoint} --log-file {tmp_path}/l <&- >&- 2>&-"
+    )
+    assert subprocess.run(["sh", "-c", command], env=home, timeout=30, check=False).returncode == 0
+    assert "serving" in (tmp_path / "l").read_text()
+
+
+def test_a_name_that_is_no_utf8_leaves_as_it_came(home: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable.encode(), b"-m", b"rangefs", b"umount", os.fsencode(tmp_path) + b"/\xff"]
+    done = subprocess.run(command, env=home, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"rangefs: " + os.fsencode(tmp_path) + b"/\xff is not mounted\n"
 
 
 # -- mount.rangefs ------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from rangefs.core.versions import Level
+from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import BadAnswer, DeadlineExceeded, Stale, TooLarge, Unreachable
 from rangefs.read.blob import Blob
 from tests.read.conftest import MiB, bench
@@ -221,3 +221,39 @@ async def test_an_unreadable_range_of_an_origin_that_breaks_is_an_error_never_a_
         b.source.refuse = [BadAnswer("wrong Content-Range")]
         with pytest.raises(BadAnswer):
             await b.read(blob, 0, 300_000)
+
+
+async def test_two_answers_asked_for_before_either_pinned_are_never_joined(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        first = b.flights.launch(blob, 0, 100_000, urgent=True)
+        second = b.flights.launch(blob, 100_000, 200_000, urgent=True)
+        assert first is not None
+        assert second is not None
+        await first.wait(1)
+        with pytest.raises(Stale):
+            blob.pin(Stat(Version(b"file", Level.STRONG, '"2"', len(content)), None))
+
+
+async def test_opening_again_joins_the_first_fetch_that_is_under_way(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.hold = 0
+        assert b.reader.head(blob) is b.reader.head(blob)
+        b.source.release.set()
+
+
+async def test_bytes_of_a_weak_version_are_not_there_for_its_next_epoch(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        b.source.level = Level.WEAK
+        blob = b.blob()
+        assert await b.read(blob, 0, 200_000) == content[:200_000]
+        version = b.source.version()
+        b.store.opened(version)
+        await quiet(blob)
+        b.reader.close(blob)
+        b.store.closed(version)
+        b.source.data = bytes(len(content))  # written again within the second: the tag is the same
+        again = b.blob()
+        again.pin(await b.source.stat(b"file"))
+        assert await b.read(again, 0, 200_000) == bytes(200_000)

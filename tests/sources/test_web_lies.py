@@ -206,9 +206,11 @@ async def test_a_body_given_up_is_closed_not_drained() -> None:
     gone = trio.Event()
 
     async def script(asked: Asked, wire: Wire) -> bool:
-        await wire.send(reply(200, {"ETag": '"x"', "Content-Length": str(1 << 40)}, b"x" * 100_000))
-        await wire.closed_by_peer()
-        gone.set()
+        try:
+            await wire.send(reply(200, {"ETag": '"x"', "Content-Length": str(1 << 40)}, b"x" * 100_000))
+            await wire.closed_by_peer()
+        finally:
+            gone.set()
         return False
 
     async with origin(script) as server, opened(server.url, connect=False) as source:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ssl
+from collections import deque
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import Denied, Unreachable, UsageError
+from rangefs.sources.urls import Origin
 from rangefs.sources.web import WebSource
+from rangefs.sources.wire import Connection, State
 from tests.sources.reading import opened, read_range
 from tests.sources.scripted import Asked, Honest, Wire, origin, reply
 
@@ -129,6 +137,71 @@ async def test_no_door_is_opened_to_another_kind_of_place(monkeypatch: pytest.Mo
         with pytest.raises(Denied, match="private address"):
             await read_range(source, b"file", 0, 100, PIN)
         assert not inner.asked
+
+
+# -- any answer, in any pieces -------------------------------------------------------
+
+
+class Pieces(trio.abc.Stream):
+    """A server's side that has been said already, in pieces; the end of the connection comes after them."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = deque(piece for piece in pieces if piece)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if not self._pieces:
+            return b""
+        piece = self._pieces.popleft()
+        if max_bytes is not None and len(piece) > max_bytes:
+            self._pieces.appendleft(piece[max_bytes:])
+        return piece[:max_bytes]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def spoken(wire: bytes, cuts: list[int]) -> tuple[bytes, State]:
+    """What a connection makes of `wire` cut at `cuts`: the body, and the state it is left in."""
+    edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
+    stream = Pieces([wire[a:b] for a, b in pairwise(edges)])
+    connection = Connection(stream, Origin("http", "host", 80))  # type: ignore[arg-type]
+    await connection.ask("GET", b"/", [(b"host", b"host")], 1.0, 1.0)
+    body = b""
+    while data := await connection.read():
+        body += data
+    return body, connection.state
+
+
+@given(st.binary(max_size=2000), st.lists(st.integers(0, 5000), max_size=8), st.lists(st.integers(1, 300), max_size=5))
+def test_any_framing_cut_anywhere_gives_the_body(body: bytes, cuts: list[int], sizes: list[int]) -> None:
+    chunks, rest = b"", body
+    for size in [*sizes, len(body)]:
+        if rest:
+            chunks += b"%x\r\n%s\r\n" % (len(rest[:size]), rest[:size])
+            rest = rest[size:]
+    chunked = reply(200, {"Transfer-Encoding": "chunked"}, chunks + b"0\r\n\r\n")
+    for wire, left in (
+        (reply(200, {}, body), State.IDLE),
+        (chunked, State.IDLE),
+        (reply(200, {}, body, length=False), State.OVER),
+        (reply(200, {"Connection": "close"}, body), State.OVER),
+        (reply(103).replace(b"Content-Length: 0\r\n", b"") + reply(200, {}, body), State.IDLE),
+    ):
+        assert trio.run(spoken, wire, cuts) == (body, left)
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
+def test_no_bytes_break_a_connection_but_in_the_known_ways(noise: bytes, cuts: list[int]) -> None:
+    for wire in (noise, b"HTTP/1.1 200 OK\r\n" + noise, reply(200, {"Transfer-Encoding": "chunked"}, noise)):
+        with suppress(httpx.TransportError):
+            trio.run(spoken, wire, cuts)
 
 
 # -- proxies -----------------------------------------------------------------------
