@@ -16,7 +16,7 @@ import os
 import signal
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pyfuse3
@@ -122,7 +122,7 @@ class _Mount:
 
     async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
         notifier = notifier_from(os.environ)
-        nursery.start_soon(self._store.run)
+        nursery.start_soon(_outlived, self._store.run)
         nursery.start_soon(notifier.keep_alive)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         nursery.start_soon(self._announce, on_ready)
@@ -154,6 +154,16 @@ class _Mount:
 def _invalidate(parent: Folder, name: bytes) -> None:
     """Make the kernel look the name up again. In pyfuse3's own thread: done here it may deadlock."""
     pyfuse3.invalidate_entry_async(pyfuse3.InodeT(parent.ino), pyfuse3.FileNameT(name), ignore_enoent=True)
+
+
+async def _outlived(run: Callable[[], Awaitable[None]]) -> None:
+    """Run what runs beside the readers. A bug there is logged and it begins again: the mount goes on without it."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("the cache's housekeeping failed: a bug in rangefs")
+        await trio.sleep(GRACE_S)
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:

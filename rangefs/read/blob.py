@@ -46,6 +46,7 @@ class Blob:
     ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
     complete  every byte is stored: no need for a window
     unserved  chunks that were stored before all of their bytes were read: up to where they were
+    superseded  upstream has another version by now, `successor` where it is known: nothing more can be fetched
     on_quiet  called when no flight is under way or being stored any more
     """
 
@@ -62,6 +63,7 @@ class Blob:
         self.complete = False
         self.unserved: dict[int, int] = {}
         self.superseded = False
+        self.successor: Stat | None = None
         self.known_bytes: int | None = stat.version.size if stat else entry.size
         self.on_quiet: Callable[[], None] = _nothing
         self._failures: list[_Failure] = []

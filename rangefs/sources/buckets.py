@@ -11,12 +11,11 @@ from typing import NoReturn
 
 import trio
 
-from rangefs.core.entries import Entry, Kind, Listing
+from rangefs.core.entries import Listing
 from rangefs.core.listing.folder import MAX_ENTRIES
 from rangefs.core.listing.objects import Page, listing_of
 from rangefs.core.ranges import Missing, Part, Verdict
 from rangefs.core.settings import MiB, UpstreamSettings
-from rangefs.core.validators import is_etag
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, NotAListing, NotFound, TooLarge
 from rangefs.sources.answers import Answer
@@ -112,7 +111,7 @@ class BucketSource(ObjectSource):
 
     async def list(self, key: bytes) -> Listing:
         if self._file_key is not None:
-            return await self._list_the_object(self._file_key)
+            return await self._list_one_file(self._file_key)
         folder = key if not key or key.endswith(b"/") else key + b"/"
         pages = await self._pages(self._name(folder))
         if len(pages) == 1:
@@ -156,12 +155,8 @@ class BucketSource(ObjectSource):
                 raise TooLarge(f"{self._shown(prefix)} has more than {MAX_ENTRIES} entries: mount one below it")
             seen.add(token)
 
-    async def _list_the_object(self, key: bytes) -> Listing:
-        stat = await self.stat(key)
-        version = stat.version
-        comparable = version.level is Level.IMMUTABLE or is_etag(version.validator)
-        etag = version.validator if comparable else ""
-        return Listing((Entry(key, Kind.FILE, key, version.size, stat.mtime_ns, etag=etag),))
+    def _name_of(self, key: bytes) -> bytes:
+        return key
 
 
 def shown(name: bytes) -> str:

@@ -83,6 +83,11 @@ class CatalogSource(ObjectSource):
     def __repr__(self) -> str:
         return f"<CatalogSource {self._address}>"
 
+    @property
+    def failing(self) -> bool:
+        """One host of many that does not answer says nothing of the others."""
+        return False
+
     # -- the list ------------------------------------------------------------------
 
     async def connect(self) -> None:

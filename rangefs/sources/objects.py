@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from rangefs.core import ranges, validators
 from rangefs.core.entries import Entry, Kind, Listing
+from rangefs.core.names import component
 from rangefs.core.ranges import Bad, Changed, Forbidden, Missing, Part, PastEnd, Refused, Verdict, Whole
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import KiB, UpstreamSettings
@@ -117,19 +118,20 @@ class ObjectSource:
         """The listing of a root that is this one file, which was named by its last component."""
         stat = await self.stat(key)
         validator = stat.version.validator
+        name = component(self._name_of(key))
         entry = Entry(
-            self._name_of(key),
+            name.name,
             Kind.FILE,
             key,
             stat.version.size,
             stat.mtime_ns,
             etag=validator if validators.is_etag(validator) else "",
         )
-        return Listing((entry,))
+        return Listing((entry,), escaped=int(name.escaped))
 
     def _name_of(self, key: bytes) -> bytes:
         """The raw name behind the key of a single file: here it is percent-encoded, perhaps with a query."""
-        return unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F")
+        return unquote_to_bytes(key.partition(b"?")[0])
 
     @asynccontextmanager
     async def fetch(self, key: bytes, start: int, end: int, pin: Version | None, ticket: Ticket) -> AsyncIterator[Body]:

@@ -21,7 +21,6 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.folder import MAX_ENTRIES
 from rangefs.core.listing.objects import Page, listing_of
 from rangefs.core.listing.s3 import parse_s3_page
-from rangefs.core.names import component
 from rangefs.core.ranges import Forbidden, Verdict
 from rangefs.core.settings import MiB, UpstreamSettings
 from rangefs.core.validators import Headers, stored_stat_of
@@ -200,7 +199,7 @@ class S3Source(ObjectSource):
         return await super()._another_way(verdict, key, pin)
 
     def _name_of(self, key: bytes) -> bytes:
-        return component(key).name
+        return key
 
     def _who(self, url: Url, key: bytes) -> str:
         return self.url(key)

@@ -65,8 +65,6 @@ class Keeper:
         while True:
             await self.drop_waiting()
             await self.commit()
-            if self.log_is_long() and self._parts.health.may_try("checkpoint", self._parts.now()):
-                await self.checkpoint()
             await trio.sleep(COMMIT_S)
 
     async def _watch(self) -> None:
@@ -94,6 +92,9 @@ class Keeper:
         await self._room.shrink()
         if parts.manifest.broken is not None and parts.health.may_try("log", parts.now()):
             await self.mend_log()
+        due = self._log_is_long() or parts.health.is_failing("checkpoint")
+        if due and parts.health.may_try("checkpoint", parts.now()):
+            await self.checkpoint()
 
     # -- asked by the store ------------------------------------------------
 
@@ -202,7 +203,7 @@ class Keeper:
         await parts.manifest.flush()
         self._synced = parts.manifest.sequence
 
-    def log_is_long(self) -> bool:
+    def _log_is_long(self) -> bool:
         """Is it time for a checkpoint?"""
         limit = min(ROLL_BYTES, max(64 * KiB, self._parts.settings.size_bytes // 64))
         return self._parts.manifest.log_bytes > limit
