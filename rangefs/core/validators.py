@@ -164,7 +164,10 @@ def compatible(pin: Version, seen: Stat) -> bool:
         return True
     if not is_etag(pin.validator):
         modified_s = parse_date(pin.validator)
-        return modified_s is not None and seen.mtime_ns == modified_s * 1_000_000_000
+        if modified_s is None:
+            return False
+        # the shown time may be a catalog's
+        return parse_date(other.validator) == modified_s or seen.mtime_ns == modified_s * 1_000_000_000
     if is_etag(other.validator):
         return other.validator == pin.validator or pin.validator == "W/" + other.validator
     return pin.size is not None and pin.size == other.size

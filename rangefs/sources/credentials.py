@@ -61,17 +61,19 @@ class Bearer(Protocol):
 class Credentials:
     """The headers that `origin`, and only it, is sent beside those of each request.
 
+    stranger  the user did not name `origin`, a catalog did: no default entry of a netrc file is for it
+
     Raises `UsageError` at once for what can be seen to be wrong: a secret on the command line, a file that
     others may read, a secret that would cross a plain connection.
     """
 
-    def __init__(self, settings: UpstreamSettings, origin: Origin) -> None:
+    def __init__(self, settings: UpstreamSettings, origin: Origin, stranger: bool = False) -> None:
         self._origin = origin
         for name, _ in settings.headers:
             if is_secret_header(name):
                 raise UsageError(f"{name} is a secret: put the line into a file and use --header-file FILE")
         self._fixed = [_checked(name, value) for name, value in settings.headers]
-        secret = _read_header_file(settings.header_file) + _read_netrc(settings.netrc, origin.host)
+        secret = _read_header_file(settings.header_file) + _read_netrc(settings.netrc, origin.host, stranger)
         self._token_file = settings.bearer_token_file
         self._token = read_secret(self._token_file).strip() if self._token_file else ""
         self._token_stamp = stamp_of(self._token_file) if self._token_file else None
@@ -200,13 +202,14 @@ def _checked(name: str, value: str) -> tuple[str, str]:
     return name.lower(), value
 
 
-def _read_netrc(path: Path | None, host: str) -> list[tuple[str, str]]:
-    """Basic credentials of `host` (or the default entry) from a netrc file, as curl's ``--netrc-file``."""
+def _read_netrc(path: Path | None, host: str, named_only: bool) -> list[tuple[str, str]]:
+    """Basic credentials of `host` (or the default entry, unless `named_only`), as curl's ``--netrc-file``."""
     if path is None:
         return []
     read_secret(path)  # checks that nobody else can
     try:
-        found = netrc.netrc(str(path)).authenticators(host)
+        entries = netrc.netrc(str(path))
+        found = entries.hosts.get(host) if named_only else entries.authenticators(host)
     except netrc.NetrcParseError as error:
         raise UsageError(f"{path}, line {error.lineno}: not understood") from None  # its message may quote a secret
     if found is None:

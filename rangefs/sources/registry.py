@@ -9,6 +9,7 @@ from rangefs.core.settings import UpstreamSettings
 from rangefs.errors import UsageError
 from rangefs.sources.azure import AzureSource
 from rangefs.sources.base import Source
+from rangefs.sources.catalog import CatalogSource
 from rangefs.sources.gcs import GcsSource
 from rangefs.sources.web import WebSource
 from rangefs.sources.webdav import WebDavSource
@@ -28,6 +29,9 @@ _SOURCES: dict[str, Callable[[str, UpstreamSettings, UpstreamFigures], Source]] 
     "https": WebSource,
     "gs": GcsSource,
     "az": AzureSource,
+    "catalog+http": CatalogSource,
+    "catalog+https": CatalogSource,
+    "catalog+file": CatalogSource,
     "s3": _s3,
     "webdav": WebDavSource,
     "webdavs": WebDavSource,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,16 @@ def test_a_bucket_that_is_not_there_is_named_in_the_error(gcs: FakeGcs, make_mou
     bucket_checks.check_refusal(
         make_mount("gs://tricky/nothing", **gcs.options), "gs://tricky/nothing", "no such object"
     )
+
+
+def test_a_token_from_a_file_is_never_written(gcs: FakeGcs, make_mount: MakeMount, tmp_path: Path) -> None:
+    gcs.put("file", b"content")
+    token = tmp_path / "token"
+    token.write_text("planted-token-that-nobody-may-see")
+    token.chmod(0o600)
+    options = {"endpoint_url": gcs.url, "bearer_token_file": str(token), "log_level": "debug"}
+    with make_mount(gcs.source, **options) as mount:
+        assert (mount.path / "file").read_bytes() == b"content"
+        assert not (mount.path / "nothing").exists()
+        assert os.getxattr(mount.path / "file", "user.rangefs.url") == b"gs://tricky/file"
+        bucket_checks.check_nothing_written(mount, [token.read_text()])
