@@ -179,11 +179,13 @@ class CatalogSource(ObjectSource):
         """What `ask` comes to with the first mirror that answers, which is kept. Raises the first mirror's error."""
         error: RangefsError | None = None
         for _ in file.urls:
+            asked = self._mirrors.get(file.path, 0)
             try:
                 return await ask()
             except _MIRROR_FAILED as failure:
                 error = error or failure
-                self._mirrors[file.path] = self._mirrors.get(file.path, 0) + 1
+                if self._mirrors.get(file.path, 0) == asked:  # nobody else has seen it fail
+                    self._mirrors[file.path] = asked + 1
         assert error is not None
         raise error
 
