@@ -234,10 +234,10 @@ class RangefsMount:
 
     def kill(self) -> None:
         """SIGKILL, and take the dead mount away."""
-        if mounted_at(self.path):
-            abort(self.path)
         if self._process is not None:
             self.crash()
+        if mounted_at(self.path):
+            abort(self.path)
 
     def remount(self) -> None:
         """Kill it and mount again over the same cache."""

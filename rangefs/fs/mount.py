@@ -35,6 +35,7 @@ from rangefs.ops.status import Identity, State, status_of
 from rangefs.read.flights import Flights
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
+from rangefs.sources.offline import Offline
 from rangefs.sources.registry import open_source
 from rangefs.store.store import Store
 
@@ -61,9 +62,10 @@ async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     store = await Store.open(settings.cache, settings.source, figures.cache)
     try:
         source = open_source(settings.source, settings.upstream, figures.upstream)
+        if settings.offline:
+            source = Offline(source)
         try:
-            if not settings.offline:
-                await source.connect()
+            await source.connect()
             await _Mount(settings, source, store, figures).run(on_ready)
         finally:
             with trio.CancelScope(shield=True):

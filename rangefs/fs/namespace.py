@@ -43,7 +43,7 @@ from rangefs.read.blob import Blob, agrees
 from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
-from rangefs.store.store import Store
+from rangefs.store.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,6 @@ class Namespace:
             folder.recalled = True
 
     async def _relist(self, folder: Folder) -> None:
-        self._online()
         listing = await self._source.list(folder.key)
         self.trouble = None
         known = dict(folder.children)
@@ -190,8 +189,13 @@ class Namespace:
                 self._nursery.start_soon(self._answer, node, node.question, self._learn)
 
     async def _learn(self, file: File) -> None:
-        self._online()
-        self._pinned(file, await self._source.stat(file.key))
+        try:
+            self._pinned(file, await self._source.stat(file.key))
+        except (Unreachable, DeadlineExceeded) as exc:
+            known = await self._store.find(file.key)
+            if known is None or not agrees(file.entry, Stat(known.version, known.mtime_ns)):
+                raise
+            self._show_stale(file, known, exc)
 
     # -- opening -------------------------------------------------------------------
 
@@ -222,6 +226,8 @@ class Namespace:
     def opened(self, file: File) -> None:
         """There is one more handle."""
         file.opens += 1
+        if file.blob is not None:
+            file.blob.closed = False
         if file.opens == 1 and file.stat is not None:
             self._store.opened(file.stat.version)
 
@@ -286,6 +292,7 @@ class Namespace:
             self.opened(file)
             self.closed(file)
             return
+        self._reader.close(blob)
         self._slim(file, blob)
         self.tree.forget(file.ino, 0)
 
@@ -303,7 +310,6 @@ class Namespace:
             file.stale, file.asked_at = True, self._clock()
 
     async def _compare(self, file: File, stat: Stat) -> None:
-        self._online()
         seen = await self._within(VALIDATE_S, self._source.stat(file.key))
         if not compatible(stat.version, seen):
             raise Stale("the file has changed", seen)
@@ -323,14 +329,18 @@ class Namespace:
         try:
             await self._compare(file, stat)
         except (Unreachable, DeadlineExceeded) as exc:
-            if not self._settings.offline and age_s >= self._settings.stale_if_error_s:
-                raise
-            self._pinned(file, stat, self._clock() - age_s)
-            self._failed(exc)
-            file.stale, file.asked_at = True, self._clock()
+            self._show_stale(file, known, exc)
+
+    def _show_stale(self, file: File, known: StoredObject, error: RangefsError) -> None:
+        """Upstream fails, by `error`: show what the cache has, unless it is too old: then raises `error`."""
+        age_s = self._wall() - known.validated_at_s
+        if not self._settings.offline and age_s >= self._settings.stale_if_error_s:
+            raise error
+        self._pinned(file, Stat(known.version, known.mtime_ns), self._clock() - age_s)
+        self._failed(error)
+        file.stale, file.asked_at = True, self._clock()
 
     async def _pin_by_fetching(self, file: File, urgent: bool) -> None:
-        self._online()
         blob = file.blob
         assert blob is not None
         flight = self._reader.head(blob, urgent)
@@ -447,10 +457,6 @@ class Namespace:
         with trio.move_on_after(timeout_s):
             return await work
         raise DeadlineExceeded(f"no answer from upstream within {timeout_s:g} s")
-
-    def _online(self) -> None:
-        if self._settings.offline:
-            raise Unreachable("the mount is offline")
 
     def _failed(self, error: RangefsError) -> bool:
         """Did upstream fail to answer at all? Remembers why."""

@@ -193,6 +193,9 @@ class Flights:
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
+        if chunk is None and blob.closed:
+            self._forget(blob, flight)
+            return
         if chunk is None:
             self._kept[flight] = blob
             self.budget.press()
@@ -219,7 +222,8 @@ class Flights:
                 whole = blob.index.find(piece.start)
                 if whole and flight.start <= whole.start and whole.end <= end:
                     blob.index.assign(piece.start, piece.end, chunk_id)
-                    shadowed.append(piece.value)
+                    if piece.value not in shadowed:  # a chunk may lie there in several pieces
+                        shadowed.append(piece.value)
         return shadowed
 
     @staticmethod

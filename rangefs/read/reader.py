@@ -65,6 +65,7 @@ class Reader:
     async def load(self, blob: Blob) -> None:
         """Bring what the store has of a pinned blob into its index, once."""
         async with blob.loading:
+            blob.closed = False
             if blob.loaded or blob.version is None:
                 return
             # Bytes of a version that can't be trusted beyond its handles are this blob's own, or not at all: the
@@ -80,6 +81,7 @@ class Reader:
 
     def close(self, blob: Blob) -> None:
         """Nobody has it open: stop fetching ahead."""
+        blob.closed = True
         self._flights.abandon(blob)
         if blob.download is not None:
             blob.download.abandon()

@@ -15,7 +15,7 @@ from rangefs.core.entries import Listing
 from rangefs.core.listing.folder import MAX_ENTRIES
 from rangefs.core.listing.objects import Page, listing_of
 from rangefs.core.ranges import Missing, Part, Verdict
-from rangefs.core.settings import MiB, UpstreamSettings
+from rangefs.core.settings import KiB, MiB, UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, NotAListing, NotFound, TooLarge
 from rangefs.sources.answers import Answer
@@ -27,8 +27,8 @@ from rangefs.sources.urls import Url
 
 # A name has 1,024 bytes, six times as many in JSON at worst; the rest of an entry some 200 (Google) to 900 (Azure).
 PAGE_LIMIT_BYTES = 64 * MiB
-# Parsing more than this takes tens of milliseconds, in which nobody else would be served.
-_ASIDE_BYTES = MiB
+# Parsing more than this takes some 10 milliseconds, in which nobody else would be served.
+_ASIDE_BYTES = 256 * KiB
 # A page may be empty though others follow (a store that skips deleted objects); for ever, it would be a broken one.
 _EMPTY_PAGES = 1000
 
@@ -117,7 +117,7 @@ class BucketSource(ObjectSource):
         if len(pages) == 1:
             return listing_of(pages, self._name(folder), folder)
         # 100,000 names take a third of a second
-        return await trio.to_thread.run_sync(listing_of, pages, self._name(folder), folder)
+        return await trio.to_thread.run_sync(listing_of, pages, self._name(folder), folder, abandon_on_cancel=True)
 
     async def _parsed(self, ask: Ask, parse: Callable[[bytes], Page], where: str) -> Page:
         """The page that answers `ask`. Raises what its refusal means, `NotAListing` and `TooLarge`."""
@@ -132,7 +132,7 @@ class BucketSource(ObjectSource):
                     raise TooLarge(f"{where}: a page of the listing is over {PAGE_LIMIT_BYTES // MiB} MiB")
         try:
             if len(body) > _ASIDE_BYTES:
-                return await trio.to_thread.run_sync(parse, bytes(body))
+                return await trio.to_thread.run_sync(parse, bytes(body), abandon_on_cancel=True)
             return parse(bytes(body))
         except NotAListing as error:
             raise NotAListing(f"{where}: {error}") from error

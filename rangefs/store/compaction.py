@@ -149,7 +149,7 @@ class Compaction:
         parts.space.settle(needed)
         parts.folders.add((False, chunk_id >> FAN_OUT_BITS))
         self.merged_bytes += run.length
-        parts.figures.written_bytes += written.written_bytes
+        parts.written_bytes += written.written_bytes
         await self._replace(run, written, needed)
 
     def _write(self, name: ChunkName, pieces: Sequence[memoryview]) -> Written:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,10 @@ from trio.testing import wait_all_tasks_blocked
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.settings import CacheSettings, MountSettings, ViewSettings
 from rangefs.core.versions import Stat
-from rangefs.errors import Broken, Stale
+from rangefs.errors import Broken, Stale, Unreachable
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.tree import File
+from rangefs.sources.offline import Offline
 from tests.read.conftest import Bench, MiB, bench
 from tests.read.scripted import ScriptedSource
 
@@ -168,3 +169,24 @@ async def test_a_listing_kept_from_an_earlier_mount_never_replaces_a_newer_one(t
         assert root.listing is not None
         assert not root.recalled
         assert root.listing.entries[0].size == len(content) + 4
+
+
+async def test_offline_nothing_is_asked_and_the_cache_is_shown(tmp_path: Path, content: bytes) -> None:
+    async with house(tmp_path, content) as h:
+        h.source.entries = (Entry(b"file", Kind.FILE, b"file"),)  # as on pages without sizes
+        file = await h.opened()
+        assert await h.read(file, 0, 200_000) == content[:200_000]
+        await wait_all_tasks_blocked(0.05)
+    async with house(tmp_path, content) as h:
+        h.bench.flights.source = h.names._source = Offline(h.source)
+        h.names._settings = replace(h.names._settings, offline=True)
+        file = await h.file()
+        await h.names.resolve(file)
+        assert file.size == len(content), "ls -l shows what the cache knows"
+        await h.names.open(file)
+        h.names.opened(file)
+        assert await h.read(file, 0, 200_000) == content[:200_000]
+        with pytest.raises(Unreachable):
+            await h.read(file, 9 * MiB, 9 * MiB + 10)
+        assert h.source.asked == []
+        assert h.source.lists == 0
