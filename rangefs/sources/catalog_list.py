@@ -18,9 +18,10 @@ from rangefs.core.ranges import Part, Verdict
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import MiB
 from rangefs.errors import Denied, NotAListing, NotFound, TooLarge
+from rangefs.sources.answers import Answer
 from rangefs.sources.base import Ticket
 from rangefs.sources.bodies import ExchangeBody
-from rangefs.sources.exchange import Answer, Ask, Exchange
+from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.urls import Url
 
 # A million files at 500 bytes; some 2 GB as objects.
