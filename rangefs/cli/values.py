@@ -118,7 +118,7 @@ def _url(given: str, schemes: tuple[str, ...]) -> SplitResult:
 
 
 SOURCE_SCHEMES = ("http", "https", "s3", "gs", "az", "webdav", "webdavs", "catalog+http", "catalog+https")
-VERBATIM = ("s3://", "gs://", "az://")  #: keys, as their own tools take them: nothing is decoded, spaces are spaces
+VERBATIM = ("s3://",)  #: a key, as its own tools take it: nothing is decoded, spaces are spaces
 
 
 def source(given: str) -> str:

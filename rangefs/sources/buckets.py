@@ -7,17 +7,19 @@ A key of ours is what an object's name has after the mount's prefix. A mount of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import trio
 
-from rangefs.core.entries import Listing
+from rangefs.core import names
+from rangefs.core.entries import Entry, Listing
 from rangefs.core.listing.folder import MAX_ENTRIES
 from rangefs.core.listing.objects import Page, listing_of
 from rangefs.core.ranges import Missing, Part, Verdict
 from rangefs.core.settings import KiB, MiB, UpstreamSettings
 from rangefs.core.versions import Level, Version
-from rangefs.errors import BadAnswer, NotAListing, NotFound, TooLarge
+from rangefs.errors import BadAnswer, NotAListing, NotFound, RangefsError, TooLarge, Unreachable
 from rangefs.sources.answers import Answer
 from rangefs.sources.base import Ticket
 from rangefs.sources.bodies import ExchangeBody
@@ -31,6 +33,35 @@ PAGE_LIMIT_BYTES = 64 * MiB
 _ASIDE_BYTES = 256 * KiB
 # A page may be empty though others follow (a store that skips deleted objects); for ever, it would be a broken one.
 _EMPTY_PAGES = 1000
+# A listing that was cut off is gone on with for so long; its first pages are then as old as metadata may get.
+GOES_ON_S = 120.0
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A listing under way: the pages so far, and the token that asks for the next."""
+
+    began: float
+    pages: list[Page] = field(default_factory=list)
+    token: str = ""
+    done: bool = False
+    _seen: set[str] = field(default_factory=lambda: {""})
+    _entries: int = 0
+    _empty: int = 0
+
+    def take(self, page: Page, where: str) -> None:
+        """The next page. Raises `BadAnswer`, `TooLarge` where there must not be another after it."""
+        count = len(page.objects) + len(page.prefixes)
+        self.pages.append(page)
+        self._entries, self._empty = self._entries + count, 0 if count else self._empty + 1
+        self.token, self.done = page.next_token, not page.next_token
+        if self.done:
+            return
+        if self.token in self._seen or self._empty >= _EMPTY_PAGES:
+            raise BadAnswer(f"{where}: the pages of this listing have no end")
+        if self._entries > MAX_ENTRIES:
+            raise TooLarge(f"{where} has more than {MAX_ENTRIES} entries: mount one below it")
+        self._seen.add(self.token)
 
 
 class BucketSource(ObjectSource):
@@ -46,6 +77,7 @@ class BucketSource(ObjectSource):
         self._given = prefix
         self._prefix = prefix if not prefix or prefix.endswith(b"/") else prefix + b"/"
         self._file_key: bytes | None = None
+        self._walks: dict[bytes, _Walk] = {}  # one at most
         who = exchange.credentials.identity
         self.identity = f"{place}/{shown(self._prefix)}" + (f" as {who}" if who else "")
 
@@ -99,15 +131,18 @@ class BucketSource(ObjectSource):
         self._file_key = name
 
     async def _has_any(self, prefix: bytes) -> bool:
+        page = await self._first(prefix)
+        return bool(page.objects or page.prefixes)
+
+    async def _first(self, prefix: bytes) -> Page:
+        """A page with the first entry below `prefix`, an empty one where there is none: stores may begin with such."""
         token = ""
         for _ in range(_EMPTY_PAGES):
             page = await self._page(prefix, token, 1)
-            if page.objects or page.prefixes:
-                return True
-            if not page.next_token or page.next_token == token:
-                break
+            if page.objects or page.prefixes or page.next_token in ("", token):
+                return page
             token = page.next_token
-        return False
+        raise BadAnswer(f"{self._shown(prefix)}: the pages of this listing have no end")
 
     async def list(self, key: bytes) -> Listing:
         if self._file_key is not None:
@@ -138,22 +173,47 @@ class BucketSource(ObjectSource):
             raise NotAListing(f"{where}: {error}") from error
 
     async def _pages(self, prefix: bytes) -> Sequence[Page]:
-        """All pages. Raises `BadAnswer` where they would go round in circles, `TooLarge` where there are too many."""
-        pages: list[Page] = []
-        token, seen, entries, empty = "", {""}, 0, 0
-        while True:
-            page = await self._page(prefix, token, None)
-            pages.append(page)
-            count = len(page.objects) + len(page.prefixes)
-            entries, empty = entries + count, 0 if count else empty + 1
-            token = page.next_token
-            if not token:
-                return pages
-            if token in seen or empty >= _EMPTY_PAGES:
-                raise BadAnswer(f"{self._shown(prefix)}: the pages of this listing have no end")
-            if entries > MAX_ENTRIES:
-                raise TooLarge(f"{self._shown(prefix)} has more than {MAX_ENTRIES} entries: mount one below it")
-            seen.add(token)
+        """All pages. Raises `BadAnswer` where they would go round in circles, `TooLarge` where there are too many.
+
+        Cut off by a deadline or by the network, it goes on from there when it is asked for again soon: a folder that
+        takes longer than anyone waits would never be shown else.
+        """
+        walk = self._walks.pop(prefix, None)
+        if walk is None or trio.current_time() - walk.began >= GOES_ON_S:
+            walk = _Walk(trio.current_time())
+        try:
+            while not walk.done:
+                walk.take(await self._page(prefix, walk.token, None), self._shown(prefix))
+        except (trio.Cancelled, Unreachable):
+            self._walks = {prefix: walk}
+            raise
+        return walk.pages
+
+    async def find(self, folder: bytes, name: bytes) -> Entry | None:
+        """`base.Finder`: by two small listings side by side, which say of it what the folder's own would."""
+        if self._file_key is not None:
+            return (await self.list(folder)).by_name.get(name)
+        key, prefix = self._name(folder) + names.unescape(name), self._name(folder)
+        found: list[Page] = []
+        failures: list[RangefsError] = []
+
+        async def look(beginning: bytes) -> None:
+            try:
+                found.append(await self._first(beginning))
+            except RangefsError as error:
+                failures.append(error)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look, key)  # of all keys that begin so, it is the first
+            nursery.start_soon(look, key + b"/")
+        if failures:
+            raise failures[0]
+        objects = [stored for page in found for stored in page.objects]
+        prefixes = [below for page in found for below in page.prefixes]
+        itself = Page(tuple(stored for stored in objects if stored.key == key or stored.key.startswith(key + b"/")))
+        below = Page((), tuple(below for below in prefixes if below.startswith(key + b"/")))
+        return listing_of((itself, below), prefix, folder).by_name.get(name)
 
     def _name_of(self, key: bytes) -> bytes:
         return key

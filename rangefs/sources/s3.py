@@ -13,34 +13,25 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import quote
 
-import trio
-
-from rangefs.core import ranges
-from rangefs.core.entries import Listing
 from rangefs.core.figures import UpstreamFigures
-from rangefs.core.listing.folder import MAX_ENTRIES
-from rangefs.core.listing.objects import Page, listing_of
+from rangefs.core.listing.objects import Page
 from rangefs.core.listing.s3 import parse_s3_page
 from rangefs.core.ranges import Forbidden, Verdict
-from rangefs.core.settings import MiB, UpstreamSettings
+from rangefs.core.settings import UpstreamSettings
 from rangefs.core.validators import Headers, stored_stat_of
 from rangefs.core.versions import Level, Stat, Version
-from rangefs.errors import BadAnswer, NotAListing, NotFound, TooLarge, UsageError
+from rangefs.errors import BadAnswer, UsageError
 from rangefs.sources.answers import Answer
 from rangefs.sources.aws import AwsBearer, Chain, Profile, bearer_name
 from rangefs.sources.base import Ticket
+from rangefs.sources.buckets import BucketSource
 from rangefs.sources.credentials import Credentials, Refusal
 from rangefs.sources.exchange import Ask, Exchange
-from rangefs.sources.objects import ObjectSource
 from rangefs.sources.urls import Origin, Url, parse_url
 
 DEFAULT_REGION = "us-east-1"
 PAGE_KEYS = 1000  #: S3's own largest page (API Reference, ListObjectsV2, max-keys)
-# A key has 1,024 bytes, three times as many when url-encoded; the rest of an entry some 500.
-PAGE_LIMIT_BYTES = 16 * MiB
-# Pages may be short, even empty (many delete markers), so their number is bounded, too.
-MAX_PAGES = 20_000
-MAX_MOVES = 3
+MAX_MOVES = 3  #: between regions, before we believe that they send us in circles
 # Bucket names that can be a host's first label under a wildcard certificate: no dots, no capitals, no underscores.
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -48,14 +39,14 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _stat_of_stored = stored_stat_of("x-amz-version-id")
 
 
-class S3Source(ObjectSource):
+class S3Source(BucketSource):
     """The objects of a bucket under a prefix.
 
     spec  ``s3://bucket/prefix``: the prefix is taken as it stands, without any decoding
     """
 
     def __init__(self, spec: str, settings: UpstreamSettings, figures: UpstreamFigures) -> None:
-        self._bucket, self._prefix = _parse_spec(spec)
+        self._bucket, prefix = _parse_spec(spec)
         profile = Profile(settings.profile)
         endpoint = settings.endpoint_url or profile.endpoint_url
         self._endpoint = None if endpoint is None else parse_url(endpoint)
@@ -68,15 +59,11 @@ class S3Source(ObjectSource):
             self._is_ours,
             settings.requester_pays,
         )
-        super().__init__(settings, Exchange(settings, figures, root, bearer=self._bearer))
-        self._file_name: bytes | None = None
         self._reads_versions = True
+        exchange = Exchange(settings, figures, root, bearer=self._bearer)
+        super().__init__(settings, exchange, f"s3://{self._bucket}", prefix)
         who = self._bearer.identity or bearer_name(settings, profile)
-        self.identity = f"{self.url(b'')} at {root.origin} as {who}"
-
-    def url(self, key: bytes) -> str:
-        """``s3://…`` as other tools take it."""
-        return f"s3://{self._bucket}/{(self._prefix + key).decode('utf-8', 'backslashreplace')}"
+        self.identity = f"{self._shown(self._prefix)} at {root.origin} as {who}"
 
     # -- where things are ------------------------------------------------------------
 
@@ -97,80 +84,20 @@ class S3Source(ObjectSource):
 
     def _at(self, key: bytes, pin: Version | None = None) -> Url:
         bucket = self._bucket_at(self._bearer.region)
-        target = bucket.target + b"/" + quote(self._prefix + key, safe="/~").encode()
+        target = bucket.target + b"/" + quote(self._name(key), safe="/~").encode()
         if pin is not None and pin.level is Level.IMMUTABLE and self._reads_versions:
             target += b"?versionId=" + quote(pin.validator, safe="").encode()
         return Url(bucket.origin, target)
 
-    def _page_at(self, prefix: bytes, token: str, count: int) -> Url:
-        """ListObjectsV2 of the folder `prefix`, on from `token`; the query in the order that a signature has it."""
+    async def _page(self, prefix: bytes, token: str, most: int | None) -> Page:
+        """By ListObjectsV2, on from `token`; the query's fields in the order that a signature has them."""
         fields = [("continuation-token", token.encode())] if token else []
         fields += [("delimiter", b"/"), ("encoding-type", b"url"), ("list-type", b"2")]
-        fields += [("max-keys", b"%d" % count), ("prefix", prefix)]
+        fields += [("max-keys", b"%d" % (most or PAGE_KEYS)), ("prefix", prefix)]
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in fields)
         bucket = self._bucket_at(self._bearer.region)
-        return Url(bucket.origin, (bucket.target or b"/") + b"?" + query.encode())
-
-    # -- the root ----------------------------------------------------------------------
-
-    async def connect(self) -> None:
-        """A prefix without its slash is a folder if anything is below it, else one object."""
-        if not self._prefix or self._prefix.endswith(b"/"):
-            await self._page(self._prefix, "", 1)
-            return
-        page = await self._page(self._prefix + b"/", "", 1)
-        if page.objects or page.prefixes:
-            self._prefix += b"/"
-            return
-        try:
-            await self.stat(b"")
-        except NotFound as error:
-            raise NotFound(f"{error}; end it with a slash to mount a folder that is still empty") from error
-        head, _, self._file_name = self._prefix.rpartition(b"/")
-        self._prefix = head + b"/" if head else b""
-
-    # -- folders -----------------------------------------------------------------------
-
-    async def list(self, key: bytes) -> Listing:
-        prefix = self._prefix + key
-        if self._file_name is not None:
-            return await self._list_one_file(self._file_name)
-        pages = [page async for page in self._pages(prefix)]
-        if len(pages) == 1:
-            return listing_of(pages, prefix, key)
-        return await trio.to_thread.run_sync(listing_of, pages, prefix, key)  # 100,000 names take a third of a second
-
-    async def _pages(self, prefix: bytes) -> AsyncIterator[Page]:
-        """All pages of a folder, in order. Raises `BadAnswer` where a broken store would make it endless."""
-        token, seen, entries = "", set[str](), 0
-        for _ in range(MAX_PAGES):
-            page = await self._page(prefix, token, PAGE_KEYS)
-            yield page
-            entries += len(page.objects) + len(page.prefixes)
-            if entries > MAX_ENTRIES:
-                raise TooLarge(f"s3://{self._bucket}: a folder of more than {MAX_ENTRIES} entries; mount one below it")
-            token = page.next_token
-            if not token:
-                return
-            if token in seen:
-                raise BadAnswer(f"s3://{self._bucket}: the listing goes in circles (a continuation token came twice)")
-            seen.add(token)
-        raise BadAnswer(f"s3://{self._bucket}: the listing does not end (after {MAX_PAGES} pages)")
-
-    async def _page(self, prefix: bytes, token: str, count: int) -> Page:
-        where = f"s3://{self._bucket}/{prefix.decode('utf-8', 'backslashreplace')}"
-        async with self._open(Ask("GET", self._page_at(prefix, token, count)), Ticket()) as answer:
-            if answer.status == 200:
-                body = await answer.read(PAGE_LIMIT_BYTES)
-                if body is None:
-                    raise TooLarge(f"{where}: a page of the listing is over {PAGE_LIMIT_BYTES // MiB} MiB")
-        if answer.status != 200:
-            verdict = ranges.judge_whole(answer.status, answer.headers, b"", None, 0)
-            self._refuse(verdict, f"listing {where}", answer)
-        try:
-            return parse_s3_page(body or b"")
-        except NotAListing as error:
-            raise NotAListing(f"{where}: {error}") from error
+        url = Url(bucket.origin, (bucket.target or b"/") + b"?" + query.encode())
+        return await self._parsed(Ask("GET", url), parse_s3_page, f"listing {self._shown(prefix)}")
 
     # -- objects -----------------------------------------------------------------------
 
@@ -197,12 +124,6 @@ class S3Source(ObjectSource):
             had_asked, self._reads_versions = self._reads_versions, False
             return had_asked
         return await super()._another_way(verdict, key, pin)
-
-    def _name_of(self, key: bytes) -> bytes:
-        return key
-
-    def _who(self, url: Url, key: bytes) -> str:
-        return self.url(key)
 
 
 def _parse_spec(spec: str) -> tuple[str, bytes]:
