@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by examples/quickstart.sh and tests/run.sh: install what is missing, once, and say in one line what can't be.
 # Works on Debian and Ubuntu by itself; elsewhere it names what to install.
 

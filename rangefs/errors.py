@@ -119,6 +119,10 @@ class ReadOnly(RangefsError):
     errno = errno.EROFS
 
 
+class Broken(RangefsError):
+    """A bug of ours, met in the background: whoever waits is told, the mount goes on, the log has the traceback."""
+
+
 class RangesIgnored(RangefsError):
     """The origin answered a range with the whole body; ask for it whole, once, and share it.
 

@@ -26,6 +26,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 30.0
 COMMAND_TIMEOUT_S = 30.0
 EXIT_TIMEOUT_S = 15.0
+UMOUNT_TIMEOUT_S = 90.0  # an orderly end syncs the cache, which takes what the disk takes
 UNEXPECTED = re.compile(r"\b(warning|error|critical|traceback|exception)\b", re.IGNORECASE)
 MNT_FORCE, MNT_DETACH = 1, 2
 
@@ -72,6 +73,15 @@ def bounded(folder: Path, seconds: float) -> Iterator[None]:
         timer.cancel()
         timer.join()
         assert not fired.is_set(), f"stuck for {seconds} s: the mount at {folder} was aborted"
+
+
+def threads_of(pid: int) -> str:
+    """What each thread of a process that does not end is waiting for in the kernel."""
+    lines = [f"WARNING: {pid} takes long to end"]
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        with contextlib.suppress(OSError):  # a thread may end as we look
+            lines.append(f"  {(task / 'comm').read_text().strip()}: {(task / 'wchan').read_text()}")
+    return "\n".join(lines)
 
 
 def flags(options: dict[str, Option]) -> list[str]:
@@ -202,13 +212,16 @@ class RangefsMount:
         """``rangefs umount``, as a user does it. A second call does nothing."""
         if self._process is None:
             return
-        ran = self.rangefs("umount", str(self.path))
+        slow = threading.Timer(UMOUNT_TIMEOUT_S / 3, lambda: self._add_to_log(threads_of(self.pid)))
+        slow.start()
         try:
+            ran = self.rangefs("umount", str(self.path), timeout_s=UMOUNT_TIMEOUT_S)
             assert ran.returncode == 0, f"umount: {ran.stderr}"
             status = self.wait()
             assert status == 0, f"rangefs ended with {status}: {self.log()[-3000:]}"
             assert not mounted_at(self.path), "still mounted after umount"
         finally:
+            slow.cancel()
             self.kill()
 
     def crash(self) -> None:
@@ -221,10 +234,10 @@ class RangefsMount:
 
     def kill(self) -> None:
         """SIGKILL, and take the dead mount away."""
-        if mounted_at(self.path):
-            abort(self.path)
         if self._process is not None:
             self.crash()
+        if mounted_at(self.path):
+            abort(self.path)
 
     def remount(self) -> None:
         """Kill it and mount again over the same cache."""
@@ -235,6 +248,10 @@ class RangefsMount:
 
     def log(self) -> str:
         return self.stderr.read_text(errors="replace") if self.stderr.exists() else ""
+
+    def _add_to_log(self, words: str) -> None:
+        with self.stderr.open("a") as log:
+            log.write(words + "\n")
 
     def expect_log(self, pattern: str) -> None:
         """A warning that matches is part of the test."""

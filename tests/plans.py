@@ -200,6 +200,14 @@ def longer(answer: Answer) -> Answer:
     return replace(lie(answer), body=answer.body + b"0123456789", length=len(answer.body) + 10)
 
 
+def surplus(answer: Answer) -> Answer:
+    """More bytes than the Content-Range says."""
+    if not answer.get("Content-Range"):
+        return answer
+    length = None if answer.length is None else len(answer.body) + 7
+    return replace(answer, body=answer.body + b"surplus", length=length)
+
+
 def multipart(answer: Answer) -> Answer:
     if not (span := answer.get("Content-Range")):
         return answer
@@ -234,9 +242,7 @@ LIES: dict[str, Callable[[Answer], Answer]] = {
     "range in words": with_range(lambda *_: "bytes all of it"),
     "huge range": with_range(lambda *_: "bytes 0-999999999999999999999999/9999999999999999999999999"),
     "no Content-Range": lambda answer: answer.put("Content-Range", None),
-    "body longer than its range": lambda answer: replace(
-        answer, body=answer.body + b"surplus", length=None if answer.length is None else len(answer.body) + 7
-    ),
+    "body longer than its range": surplus,
     "multipart": multipart,
     "gzip": zipped,
     "another etag": lambda answer: answer.put("ETag", '"of-something-else"'),

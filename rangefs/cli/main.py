@@ -21,6 +21,7 @@ COMMANDS = {
     "mount": "mount SOURCE as a folder",
     "umount": "unmount it, and wait until it is done",
     "status": "what a mount, or each of yours, is doing",
+    "cache": "list, verify or clear out a cache with no mount running",
     "doctor": "what this machine, and a SOURCE, can and can't do",
     "demo": "mount a built-in server over a sample folder: nothing else needed",
 }

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ MOUNTINFO = Path("/proc/self/mountinfo")
 MOST_STACKED = 16  #: dead mounts on top of each other that are cleaned up, one after the other
 DEAD = {errno.ENOTCONN, errno.ECONNABORTED}  #: what statfs says on a FUSE mount without a process, or aborted
 TOOL_TIMEOUT_S = 30.0
+STATFS_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,20 @@ def is_dead(path: Path) -> bool:
     """Is `path` a FUSE mount whose process is gone ("Transport endpoint is not connected")?
 
     Asked by statfs, which goes to the process each time: attributes may be answered by the kernel long after its end.
+    In a thread, for a process that is stopped answers never, and is not dead.
     """
-    try:
-        os.statvfs(path)
-    except OSError as error:
-        return error.errno in DEAD
-    return False
+    answers: list[int] = []
+
+    def ask() -> None:
+        try:
+            os.statvfs(path)
+        except OSError as error:
+            answers.append(error.errno or 0)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(STATFS_TIMEOUT_S)
+    return any(answer in DEAD for answer in answers)
 
 
 class Busy(RangefsError):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rangefs.cli import mountpoints
+from rangefs.cli.figures import age, latency, share, size
 from rangefs.cli.parsing import Parser
-from rangefs.core.settings import GiB, KiB, MiB
 from rangefs.errors import MountError
 from rangefs.ops import control
 
@@ -88,46 +88,23 @@ def describe(status: Mapping[str, Any]) -> str:
     reads, upstream, cache, memory = (status[part] for part in ("reads", "upstream", "cache", "memory"))
     asked = reads["hit_bytes"] + reads["joined_bytes"] + reads["missed_bytes"]
     shares = ", ".join(
-        f"{_share(reads[f'{kind}_bytes'], asked)} {words}"
+        f"{share(reads[f'{kind}_bytes'], asked)} {words}"
         for kind, words in (("hit", "from the cache"), ("joined", "joined to fetches"), ("missed", "fetched"))
     )
     lines = [
-        f"{status['mountpoint']}  {status['state']}, up {_age(status['uptime_s'])}, pid {status['pid']}",
+        f"{status['mountpoint']}  {status['state']}, up {age(status['uptime_s'])}, pid {status['pid']}",
         f"  source    {status['source']}",
         *(f"  why       {reason}" for reason in status["reasons"]),
-        f"  reads     {reads['count']:,} of {_size(reads['bytes'])}: {shares}",
-        f"            p50 {_latency(reads['p50_ms'])}, p99 {_latency(reads['p99_ms'])}, {reads['errors']:,} errors",
-        f"  upstream  {upstream['requests']:,} requests, {_size(upstream['bytes'])}, "
+        f"  reads     {reads['count']:,} of {size(reads['bytes'])}: {shares}",
+        f"            p50 {latency(reads['p50_ms'])}, p99 {latency(reads['p99_ms'])}, {reads['errors']:,} errors",
+        f"  upstream  {upstream['requests']:,} requests, {size(upstream['bytes'])}, "
         f"{upstream['in_flight']} in flight, {upstream['retries']:,} retries, {upstream['errors']:,} errors",
-        f"  cache     {_size(cache['bytes'])} of {_size(cache['limit_bytes'])}: {cache['chunks']:,} chunks of "
-        f"{cache['objects']:,} files, {_size(cache['pinned_bytes'])} pinned, {_size(cache['evicted_bytes'])} evicted",
-        f"  memory    {_size(memory['buffers_bytes'])} of {_size(memory['limit_bytes'])}",
+        f"  cache     {size(cache['bytes'])} of {size(cache['limit_bytes'])}: {cache['chunks']:,} chunks of "
+        f"{cache['objects']:,} files, {size(cache['pinned_bytes'])} pinned, {size(cache['evicted_bytes'])} evicted",
+        f"  memory    {size(memory['buffers_bytes'])} of {size(memory['limit_bytes'])}",
     ]
     if cache["corrupt_chunks"] or cache["dropped_chunks"]:
         lines.append(
             f"  healed    {cache['corrupt_chunks']:,} bad chunks, {cache['dropped_chunks']:,} given up at start"
         )
     return "\n".join(lines)
-
-
-def _size(size_bytes: int) -> str:
-    for unit, name in ((GiB, "GiB"), (MiB, "MiB"), (KiB, "KiB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.3g} {name}" if size_bytes < 1000 * unit else f"{size_bytes / unit:,.0f} {name}"
-    return f"{size_bytes} B"
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "0 %"
-
-
-def _latency(duration_ms: float) -> str:
-    return f"{duration_ms:.3g} ms" if duration_ms < 1000 else f"{duration_ms / 1000:.3g} s"
-
-
-def _age(duration_s: float) -> str:
-    seconds = int(duration_s)
-    for unit_s, name, smaller_s, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= unit_s:
-            return f"{seconds // unit_s} {name} {seconds % unit_s // smaller_s} {smaller}"
-    return f"{seconds} s"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rangefs.core.validators import Headers, StatOf, body_length, compatible, is_etag, stat_of
+from rangefs.core.validators import MAX_SIZE, Headers, StatOf, body_length, compatible, is_etag, stat_of
 from rangefs.core.versions import Level, Stat, Version
 
 # Worth asking again, unchanged (SEMANTICS section 2). 5xx that are not here are the origin's settled opinion.
@@ -122,10 +122,12 @@ def parse_content_range(text: str) -> ContentRange | None:
     if match is None:
         return None
     total = None if match[3] == "*" else int(match[3])
+    if total is not None and total > MAX_SIZE:
+        return None
     if match[1] is None:
         return None if total is None else ContentRange(0, 0, total)
     first, last = int(match[1]), int(match[2])
-    if last < first or (total is not None and last >= total):
+    if last < first or last >= MAX_SIZE or (total is not None and last >= total):
         return None
     return ContentRange(first, last + 1, total)
 

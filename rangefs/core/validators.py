@@ -28,18 +28,23 @@ YOUNG_S = 2
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (RFC 9110 8.8.3). Anything else is no tag: not sent back, not trusted.
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _IMF_FIXDATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
+_LONGEST_DATE = 64
 _MONTHS = {
     name: number
     for number, name in enumerate(
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
     )
 }
+#: the largest size that a file can have on Linux (off_t); a larger one is a lie or an attack
+MAX_SIZE = (1 << 63) - 1
 # What fits Stat.mtime_ns on every kernel interface (signed 64-bit ns): 1677 to 2262. A date outside is no date.
 _MAX_EPOCH_S = (1 << 63) // 1_000_000_000 - 1
 
 
 def parse_date(text: str) -> int | None:
     """Seconds since the epoch for an HTTP date in any of its three forms (RFC 9110 5.6.7), None if it is none."""
+    if len(text) > _LONGEST_DATE:
+        return None
     match = _IMF_FIXDATE.fullmatch(text)
     if match and match[2] in _MONTHS:
         day, year, hour, minute, second = (int(match[n]) for n in (1, 3, 4, 5, 6))
@@ -89,7 +94,7 @@ def body_length(headers: Headers) -> int | None:
     text = headers.get("content-length", "").strip()
     if "transfer-encoding" in headers or not (text.isascii() and text.isdigit() and len(text) <= 19):
         return None
-    return int(text)
+    return int(text) if int(text) <= MAX_SIZE else None
 
 
 def stat_of(key: bytes, headers: Headers, size: int | None, now: float) -> Stat:

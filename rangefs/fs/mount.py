@@ -16,7 +16,7 @@ import os
 import signal
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pyfuse3
@@ -35,6 +35,7 @@ from rangefs.ops.status import Identity, State, status_of
 from rangefs.read.flights import Flights
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
+from rangefs.sources.offline import Offline
 from rangefs.sources.registry import open_source
 from rangefs.store.store import Store
 
@@ -61,9 +62,10 @@ async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     store = await Store.open(settings.cache, settings.source, figures.cache)
     try:
         source = open_source(settings.source, settings.upstream, figures.upstream)
+        if settings.offline:
+            source = Offline(source)
         try:
-            if not settings.offline:
-                await source.connect()
+            await source.connect()
             await _Mount(settings, source, store, figures).run(on_ready)
         finally:
             with trio.CancelScope(shield=True):
@@ -122,7 +124,7 @@ class _Mount:
 
     async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
         notifier = notifier_from(os.environ)
-        nursery.start_soon(self._store.run)
+        nursery.start_soon(_outlived, self._store.run)
         nursery.start_soon(notifier.keep_alive)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         nursery.start_soon(self._announce, on_ready)
@@ -154,6 +156,16 @@ class _Mount:
 def _invalidate(parent: Folder, name: bytes) -> None:
     """Make the kernel look the name up again. In pyfuse3's own thread: done here it may deadlock."""
     pyfuse3.invalidate_entry_async(pyfuse3.InodeT(parent.ino), pyfuse3.FileNameT(name), ignore_enoent=True)
+
+
+async def _outlived(run: Callable[[], Awaitable[None]]) -> None:
+    """Run what runs beside the readers. A bug there is logged and it begins again: the mount goes on without it."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("the cache's housekeeping failed: a bug in rangefs")
+        await trio.sleep(GRACE_S)
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:

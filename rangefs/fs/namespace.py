@@ -12,6 +12,7 @@ go through `Tree`, which ignores nodes that are not current.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -25,7 +26,10 @@ from rangefs.core.listing import kept
 from rangefs.core.settings import MountSettings
 from rangefs.core.validators import compatible
 from rangefs.core.versions import Stat
+from rangefs.core.walk import Walk
+from rangefs.core.window import WHOLE
 from rangefs.errors import (
+    Broken,
     DeadlineExceeded,
     InvalidName,
     NameTooLong,
@@ -37,9 +41,12 @@ from rangefs.errors import (
 )
 from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.blob import Blob, agrees
+from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Finder, Source
-from rangefs.store.store import Store
+from rangefs.store.store import Store, StoredObject
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -112,10 +119,10 @@ class Namespace:
         stale_will_do = folder.listing is not None and self._tolerable(folder.listed_at)
         with trio.move_on_after(VALIDATE_S if stale_will_do else float("inf")) as patience:
             await question.done.wait()
-        if patience.cancelled_caught:  # the question goes on, and its answer will be used
-            folder.stale, folder.asked_at = True, self._clock()
-        elif question.error is not None:
+        if question.error is not None:
             raise question.error
+        if patience.cancelled_caught and not question.done.is_set():  # it goes on, and its answer will be used
+            folder.stale, folder.asked_at = True, self._clock()
 
     async def lookup(self, folder: Folder, name: bytes) -> Node:
         """The node that a name stands for now. Raises `NotFound`, `NameTooLong`."""
@@ -146,6 +153,10 @@ class Namespace:
             if not stale:
                 folder.listing = None
                 question.error = exc
+        except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
+            log.exception("a listing failed: a bug in rangefs")
+            folder.asked_at = self._clock()
+            question.error = Broken("a bug in rangefs, the log has more")
         finally:
             folder.refresh = None
             question.done.set()
@@ -154,15 +165,18 @@ class Namespace:
         """The listing that the cache has of an earlier mount."""
         found = await self._store.load_listing(folder.key)
         listing = kept.decode(found[0]) if found else None
-        if found is not None and listing is not None:
+        if found is not None and listing is not None and folder.listing is None:
             self.tree.update(folder, listing, self._clock() - max(0.0, self._wall() - found[1]))
             folder.recalled = True
 
     async def _relist(self, folder: Folder) -> None:
-        self._online()
         listing = await self._source.list(folder.key)
         self.trouble = None
+        known = dict(folder.children)
         for name in self.tree.update(folder, listing, self._clock()):
+            node = known[name]
+            if isinstance(node, File) and node.blob is not None and node.blob.stat is not None:
+                self._reader.doubt(node.blob)
             self._invalidate(folder, name)
         await self._store.save_listing(folder.key, kept.encode(listing), self._wall())
 
@@ -188,8 +202,13 @@ class Namespace:
                 self._nursery.start_soon(self._answer, node, node.question, self._learn)
 
     async def _learn(self, file: File) -> None:
-        self._online()
-        self._pinned(file, await self._source.stat(file.key))
+        try:
+            self._pinned(file, await self._source.stat(file.key))
+        except (Unreachable, DeadlineExceeded) as exc:
+            known = await self._store.find(file.key)
+            if known is None or not agrees(file.entry, Stat(known.version, known.mtime_ns)):
+                raise
+            self._show_stale(file, known, exc)
 
     # -- opening -------------------------------------------------------------------
 
@@ -203,9 +222,15 @@ class Namespace:
             raise Stale("the file has changed")
         if file.blob is None:
             file.blob = Blob(file.entry, None)
+        if file.blob.superseded:  # found out by a fetch ahead, which had nobody to tell
+            change = Stale("the file has changed", file.blob.successor)
+            self.supersede(file, change)
+            raise change
         if file.size == 0 and file.stat is None:
             return file.blob
         if now - file.validated_at >= self._ttl_s and now - file.asked_at >= PAUSE_S:
+            for flight in file.blob.flights:  # perhaps fetched ahead: someone waits for it now
+                flight.ticket.urgent = True
             await self._within(self._open_s, self._ask(file, self._validate))
             if file.spent:
                 raise Stale("the file has changed")
@@ -214,6 +239,8 @@ class Namespace:
     def opened(self, file: File) -> None:
         """There is one more handle."""
         file.opens += 1
+        if file.blob is not None:
+            file.blob.closed = False
         if file.opens == 1 and file.stat is not None:
             self._store.opened(file.stat.version)
 
@@ -240,31 +267,73 @@ class Namespace:
         if not file.opens and file.blob is blob:
             file.blob = Blob(file.entry, blob.stat) if blob.stat else None
 
+    def visited(self, file: File) -> None:
+        """A file is being read from its start: fetch the small files that a walk through its folder comes to next."""
+        folder = file.parent
+        place = folder.place(file.name)
+        if place is None or folder.listing is None:
+            return
+        if folder.walk is None:
+            folder.walk = Walk()
+        for at in folder.walk.visit(place):
+            if at < len(folder.listing.entries):
+                self._fetch_ahead(folder, folder.listing.entries[at])
+
+    def _fetch_ahead(self, folder: Folder, entry: Entry) -> None:
+        if entry.kind is not Kind.FILE or entry.size is None or not 0 < entry.size <= WHOLE:
+            return
+        file = self.tree.child(folder, entry)
+        if isinstance(file, File) and file.blob is None and file.question is None:
+            file.blob = Blob(entry, None)
+            file.question = Question()
+            self._nursery.start_soon(self._walked_to, file, file.blob, file.question)
+
+    async def _walked_to(self, file: File, blob: Blob, question: Question) -> None:
+        await self._answer(file, question, self._peek)
+        blob.on_quiet = lambda: self._unvisited(file, blob)
+        if blob.quiet:
+            self._unvisited(file, blob)
+
+    async def _peek(self, file: File) -> None:
+        await self._pin(file, urgent=False)
+
+    def _unvisited(self, file: File, blob: Blob) -> None:
+        """What was fetched ahead is stored. A weak version that nobody has opened meanwhile has come for nothing."""
+        if file.opens or file.blob is not blob:
+            return
+        if blob.stat is not None and not blob.stat.version.level.durable:
+            self.opened(file)
+            self.closed(file)
+            return
+        self._reader.close(blob)
+        self._slim(file, blob)
+        self.tree.forget(file.ino, 0)
+
     async def _validate(self, file: File) -> None:
         """Pin a provisional file, or ask whether the pinned version is still current."""
         if file.stat is None:
-            await self._pin(file)
+            await self._pin(file, urgent=True)
             return
         try:
             await self._compare(file, file.stat)
-        except (Unreachable, DeadlineExceeded):
+        except (Unreachable, DeadlineExceeded) as exc:
             if not self._tolerable(file.validated_at):
                 raise
+            self._failed(exc)
             file.stale, file.asked_at = True, self._clock()
 
     async def _compare(self, file: File, stat: Stat) -> None:
-        self._online()
         seen = await self._within(VALIDATE_S, self._source.stat(file.key))
         if not compatible(stat.version, seen):
             raise Stale("the file has changed", seen)
         await self._validated(file, stat)
 
-    async def _pin(self, file: File) -> None:
+    async def _pin(self, file: File, urgent: bool) -> None:
         """By what the cache knows, by a HEAD where the bytes are here already, else by fetching the first bytes."""
         known = await self._store.find(file.key)
         stat = Stat(known.version, known.mtime_ns) if known else None
         if known is None or stat is None or not agrees(file.entry, stat):
-            await self._pin_by_fetching(file)
+            await self._pin_by_fetching(file, urgent)
             return
         age_s = self._wall() - known.validated_at_s
         if 0 <= age_s < self._ttl_s:
@@ -272,17 +341,24 @@ class Namespace:
             return
         try:
             await self._compare(file, stat)
-        except (Unreachable, DeadlineExceeded):
-            if not self._settings.offline and age_s >= self._settings.stale_if_error_s:
-                raise
-            self._pinned(file, stat, self._clock() - age_s)
-            file.stale, file.asked_at = True, self._clock()
+        except (Unreachable, DeadlineExceeded) as exc:
+            self._show_stale(file, known, exc)
 
-    async def _pin_by_fetching(self, file: File) -> None:
-        self._online()
+    def _show_stale(self, file: File, known: StoredObject, error: RangefsError) -> None:
+        """Upstream fails, by `error`: show what the cache has, unless it is too old: then raises `error`."""
+        age_s = self._wall() - known.validated_at_s
+        if not self._settings.offline and age_s >= self._settings.stale_if_error_s:
+            raise error
+        self._pinned(file, Stat(known.version, known.mtime_ns), self._clock() - age_s)
+        self._failed(error)
+        file.stale, file.asked_at = True, self._clock()
+
+    async def _pin_by_fetching(self, file: File, urgent: bool) -> None:
         blob = file.blob
         assert blob is not None
-        flight = self._reader.head(blob)
+        flight = self._reader.head(blob, urgent)
+        if flight is None and not urgent:
+            raise Abandoned("no memory to fetch ahead")
         if flight is not None:
             await flight.wait(1)
             if isinstance(flight.failure, RangesIgnored):
@@ -345,11 +421,11 @@ class Namespace:
 
     def supersede(self, file: File, error: Stale) -> None:
         """An answer showed that the file is another one now, or gone."""
+        if file.blob is not None:
+            self._reader.supersede(file.blob)
         if file.spent:
             return
         self._figures.upstream.version_changes += 1
-        if file.blob is not None:
-            self._reader.supersede(file.blob)
         self.tree.supersede(file, error.stat)
         if error.stat is not None:
             new = file.parent.children.get(file.name)
@@ -366,7 +442,9 @@ class Namespace:
             self._nursery.start_soon(self._answer, file, file.question, how)
         question = file.question
         await question.done.wait()
-        if question.error is not None:
+        if isinstance(question.error, Abandoned):  # it was asked ahead, and given up: this time it matters
+            await self._ask(file, how)
+        elif question.error is not None:
             raise question.error
 
     async def _answer(self, file: File, question: Question, how: Callable[[File], Awaitable[None]]) -> None:
@@ -381,6 +459,9 @@ class Namespace:
         except RangefsError as exc:
             self._failed(exc)
             question.error = exc
+        except Exception:  # the boundary, as in `_refresh`
+            log.exception("a question about a file failed: a bug in rangefs")
+            question.error = Broken("a bug in rangefs, the log has more")
         finally:
             file.question = None
             question.done.set()
@@ -389,10 +470,6 @@ class Namespace:
         with trio.move_on_after(timeout_s):
             return await work
         raise DeadlineExceeded(f"no answer from upstream within {timeout_s:g} s")
-
-    def _online(self) -> None:
-        if self._settings.offline:
-            raise Unreachable("the mount is offline")
 
     def _failed(self, error: RangefsError) -> bool:
         """Did upstream fail to answer at all? Remembers why."""

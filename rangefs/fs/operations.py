@@ -116,6 +116,7 @@ class Operations(pyfuse3.Operations):
             await self._names.resolve(node)
         return self._attributes(node)
 
+    @answers
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for inode, count in inode_list:
             self._names.tree.forget(inode, count)
@@ -171,6 +172,7 @@ class Operations(pyfuse3.Operations):
                 return
             self._names.tree.remember(node)
 
+    @answers
     async def releasedir(self, fh: int) -> None:
         del self._folders[fh]
 
@@ -190,12 +192,15 @@ class Operations(pyfuse3.Operations):
         # An inode is one version, so its pages may stay; weak ones get another inode for each epoch of handles.
         return FileInfo(fh=pyfuse3.FileHandleT(fh), keep_cache=not file.unsized, direct_io=file.unsized)
 
+    @answers
     async def read(self, fh: int, off: int, size: int) -> Bytes:  # type: ignore[override]  # it takes any buffer
         began = time.perf_counter()
         file = self._files[fh].file
         blob = file.blob
         assert blob is not None
         end = off + size
+        if off == 0:
+            self._names.visited(file)
         if blob.size is not None and end > blob.size:
             end = blob.size
             if off >= end:
@@ -207,10 +212,7 @@ class Operations(pyfuse3.Operations):
         except RangefsError as exc:
             self._reader.timed(began, exc, 0)
             self._failed(file, off, exc)
-            raise FUSEError(exc.errno) from exc
-        except Exception as exc:
-            log.exception("read failed: a bug in rangefs")
-            raise FUSEError(errno.EIO) from exc
+            raise
         self._reader.timed(began, None, len(data))
         return data
 

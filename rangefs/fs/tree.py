@@ -31,6 +31,7 @@ import trio
 
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.versions import Stat
+from rangefs.core.walk import Walk
 from rangefs.errors import RangefsError
 from rangefs.read.blob import Blob, agrees
 
@@ -57,6 +58,8 @@ class Folder:
     stale      upstream could not be asked again, the listing is older than the TTL
     asked      attributes that readdir did not know and someone asked for one by one
     refresh    the question under way
+    walk       someone who reads the files one after another
+    places     where each name is in the listing, once a walk needs it
     """
 
     ino: int
@@ -72,6 +75,14 @@ class Folder:
     asked: int = 0
     children: dict[bytes, Folder | File] = field(default_factory=dict)
     refresh: Question | None = None
+    walk: Walk | None = None
+    places: dict[bytes, int] | None = None
+
+    def place(self, name: bytes) -> int | None:
+        """Where a name is in the listing."""
+        if self.places is None and self.listing is not None:
+            self.places = {entry.name: at for at, entry in enumerate(self.listing.entries)}
+        return self.places.get(name) if self.places else None
 
 
 @dataclass(slots=True, eq=False)
@@ -146,6 +157,7 @@ class Tree:
     def update(self, folder: Folder, listing: Listing, now: float) -> list[bytes]:
         """A newer listing: returns the names that stand for something else now, or for nothing."""
         folder.listing, folder.listed_at, folder.stale, folder.recalled, folder.asked = listing, now, False, False, 0
+        folder.walk = folder.places = None
         changed = []
         for name, node in list(folder.children.items()):
             entry = listing.by_name.get(name)

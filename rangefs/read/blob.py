@@ -43,9 +43,11 @@ class Blob:
     stat      the version, None while provisional
     index     where each byte is: a chunk's id, a flight, or missing
     loaded    the chunks that the store has of it are in the index
+    closed    nobody has it open: what only memory has is not worth its room
     ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
     complete  every byte is stored: no need for a window
     unserved  chunks that were stored before all of their bytes were read: up to where they were
+    superseded  upstream has another version by now, `successor` where it is known: nothing more can be fetched
     on_quiet  called when no flight is under way or being stored any more
     """
 
@@ -59,9 +61,11 @@ class Blob:
         self.loaded = False
         self.loading = trio.Lock()
         self.ranges = True
+        self.closed = False
         self.complete = False
         self.unserved: dict[int, int] = {}
         self.superseded = False
+        self.successor: Stat | None = None
         self.known_bytes: int | None = stat.version.size if stat else entry.size
         self.on_quiet: Callable[[], None] = _nothing
         self._failures: list[_Failure] = []

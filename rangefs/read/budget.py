@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import trio
 
 from rangefs.core.figures import MemoryFigures
 
+# How long a reader waits for the disk to take what has landed, before that is dropped in favour of the reader. A disk
+# that works takes a few MiB in that time, and dropping means to fetch again some day.
+PATIENCE_S = 1.0
 # What prefetch leaves to readers who wait: a quarter of the budget.
 HEADROOM = 4
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A reader who waits for memory; impatient: it has waited for the disk for long enough."""
+
+    size_bytes: int
+    granted: trio.Event = field(default_factory=trio.Event)
+    impatient: bool = False
 
 
 class Budget:
     """Bytes of buffer memory. Prefetch gives way first (`try_reserve`), readers wait last (`reserve`).
 
     reclaim(n, urgent) is called when n bytes more are needed: it frees what can be spared by calling `release`; for a
-    reader (urgent) also landed buffers that still wait for the disk.
+    reader who has waited for long (urgent) also landed buffers that still wait for the disk.
     """
 
     def __init__(self, limit_bytes: int, figures: MemoryFigures, reclaim: Callable[[int, bool], None]) -> None:
         self.limit_bytes = limit_bytes
         self._figures = figures
         self._reclaim = reclaim
-        self._waiting: deque[tuple[int, trio.Event]] = deque()
+        self._waiting: deque[_Place] = deque()
         figures.limit_bytes = limit_bytes
 
     @property
@@ -55,29 +68,42 @@ class Budget:
         More than the whole budget is granted once all else is free: a file must stay readable.
         """
         if not self._waiting and not self._fits(size_bytes):
-            self._reclaim(self.used_bytes + size_bytes - self.limit_bytes, True)
+            self._reclaim(self.used_bytes + size_bytes - self.limit_bytes, False)
         if not self._waiting and self._fits(size_bytes):
             self._figures.buffers_bytes += size_bytes
             return
-        granted = trio.Event()
-        place = (size_bytes, granted)
+        place = _Place(size_bytes)
         self._waiting.append(place)
         try:
-            await granted.wait()
+            with trio.move_on_after(PATIENCE_S):
+                await place.granted.wait()
+            place.impatient = True
+            self.press()
+            await place.granted.wait()
         except trio.Cancelled:
-            if granted.is_set():
+            if place.granted.is_set():
                 self.release(size_bytes)
             else:
                 self._waiting.remove(place)
+                self._grant()  # whoever stood behind may fit where this one did not
             raise
 
     def release(self, size_bytes: int) -> None:
         """Give back; whoever waits longest is served first."""
         self._figures.buffers_bytes -= size_bytes
-        while self._waiting and self._fits(self._waiting[0][0]):
-            size, granted = self._waiting.popleft()
-            self._figures.buffers_bytes += size
-            granted.set()
+        self._grant()
+
+    def press(self) -> None:
+        """There is something new that can be spared: a reader who waits for memory gets it."""
+        if self._waiting:
+            first = self._waiting[0]
+            self._reclaim(self.used_bytes + first.size_bytes - self.limit_bytes, first.impatient)
+
+    def _grant(self) -> None:
+        while self._waiting and self._fits(self._waiting[0].size_bytes):
+            place = self._waiting.popleft()
+            self._figures.buffers_bytes += place.size_bytes
+            place.granted.set()
 
     def _fits(self, size_bytes: int) -> bool:
         return self.used_bytes + size_bytes <= self.limit_bytes or self.used_bytes == 0

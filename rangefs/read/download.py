@@ -8,13 +8,17 @@ reader that jumps gets an error instead of a download of everything before.
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
-from rangefs.errors import BadAnswer, DeadlineExceeded, RangefsError, TooLarge, Unreachable
+from rangefs.errors import BadAnswer, Broken, DeadlineExceeded, RangefsError, TooLarge, Unreachable
 from rangefs.read.blob import Blob
-from rangefs.read.flight import Flight
+from rangefs.read.flight import Abandoned, Flight
 from rangefs.read.flights import Flights
 from rangefs.sources.base import Ticket
+
+log = logging.getLogger(__name__)
 
 # One segment is one chunk on disk.
 SEGMENT = 4 << 20
@@ -39,6 +43,7 @@ class Download:
         self._flights = flights
         self._max_bytes = max_bytes
         self._wanted = 0
+        self._unwanted = False
         self._changed = trio.Event()
         self._flight: Flight | None = None
         self.scope = trio.CancelScope()
@@ -62,11 +67,20 @@ class Download:
             self._wanted = max(self._wanted, offset)
             self._notify()
             await self._changed.wait()
-        if self.failure is not None and self.position <= offset:
+        if self.failure is not None and self.position <= offset and not isinstance(self.failure, Abandoned):
             raise self.failure
 
     async def run(self) -> None:
-        """Fetch. Ends when the body does, or with `failure` set."""
+        """Fetch. Ends when the body does, or with `failure` set; nothing but cancellation escapes."""
+        await self._run()
+        self.over = True
+        if self.failure is not None and not isinstance(self.failure, Abandoned):
+            self.blob.remember_failure(self.position, self.blob.size or 1 << 62, self.failure, self._flights.clock())
+        self._notify()
+        if self.blob.quiet:
+            self.blob.on_quiet()
+
+    async def _run(self) -> None:
         timeout_s = self._flights.timeout_s
         with self.scope:
             self.scope.deadline = self._flights.clock() + timeout_s
@@ -74,21 +88,27 @@ class Download:
                 await self._receive()
             except RangefsError as exc:
                 self.failure = exc
-        if self.scope.cancelled_caught:
+            except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
+                log.exception("a download failed: a bug in rangefs")
+                self.failure = Broken("a bug in rangefs, the log has more")
+        if self.scope.cancelled_caught and self._unwanted:
+            self.failure = Abandoned("nobody waited for it")
+        elif self.scope.cancelled_caught:
             self.failure = DeadlineExceeded(f"no byte within {timeout_s:g} s")
         if self._flight is not None:
             flight, self._flight = self._flight, None
             await self._finish(flight)
-        self.over = True
-        self._notify()
-        if self.blob.quiet:
-            self.blob.on_quiet()
 
     def abandon(self) -> None:
         """Nobody has the file open: stop, unless it is nearly there, for it can't be resumed."""
         size = self.blob.size
         if not self.over and (size is None or self.streams or size - self.position > FINISH):
-            self.scope.cancel()
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop now; who waits looks again."""
+        self._unwanted = True
+        self.scope.cancel()
 
     async def _receive(self) -> None:
         source, blob = self._flights.source, self.blob
@@ -103,6 +123,7 @@ class Download:
             raise Unreachable(f"{source.url(blob.key)}: the body ended at {self.position} of {blob.size} bytes")
 
     async def _take(self, data: memoryview) -> None:
+        self.scope.deadline = float("inf")  # waiting for memory or for the disk is not upstream's delay
         while data:
             if self._flight is None:
                 self._flight = await self._segment()
@@ -118,7 +139,6 @@ class Download:
     async def _segment(self) -> Flight:
         """The next segment, its memory reserved and its place in the index taken; waits for readers when streaming."""
         while self.streams and self.position > self._wanted + STREAM_AHEAD:
-            self.scope.deadline = float("inf")  # not upstream's delay
             await self._changed.wait()
         size = self.blob.size
         end = self.position + SEGMENT if size is None else min(self.position + SEGMENT, size)

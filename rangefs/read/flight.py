@@ -28,6 +28,7 @@ class Flight:
     scope     its deadline moves on with every piece that lands
     reserved  bytes of the memory budget that it holds
     served    one past the furthest byte that a reader has been given
+    doubtful  what has landed may be of the next version: nobody may have it any more
 
     `end` may move back (the file is shorter than asked for), never forward.
 
@@ -39,6 +40,7 @@ class Flight:
         "_pieces",
         "_starts",
         "_waiting",
+        "doubtful",
         "end",
         "failure",
         "landed",
@@ -60,6 +62,7 @@ class Flight:
         self.scope = trio.CancelScope()
         self.reserved = 0
         self.unwanted = False
+        self.doubtful = False
         self._pieces: list[Bytes] = []
         self._starts: list[int] = []  # where each piece begins
         self._waiting: list[tuple[int, trio.Event]] = []
@@ -102,6 +105,11 @@ class Flight:
         if not self.wanted and not self.done:
             self.unwanted = True
             self.scope.cancel()
+
+    def doubt(self) -> None:
+        """Stop it, whoever waits: they look again."""
+        self.doubtful = self.unwanted = True
+        self.scope.cancel()
 
     def view(self, start: int, end: int) -> memoryview:
         """Landed bytes; without a copy where they lie in one piece."""

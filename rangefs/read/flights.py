@@ -16,7 +16,7 @@ import trio
 
 from rangefs.core.figures import Figures
 from rangefs.core.versions import Version
-from rangefs.errors import DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
+from rangefs.errors import Broken, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
 from rangefs.read.budget import Budget
 from rangefs.read.flight import Abandoned, Flight
@@ -35,7 +35,10 @@ WORTH_KEEPING = 64 << 10
 
 
 class Flights:
-    """All flights of one mount."""
+    """All flights of one mount.
+
+    on_stale  called when an answer has shown that a blob's version is not current any more
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Flights:
         self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
         self.timeout_s = timeout_s
         self.clock = clock
+        self.on_stale: Callable[[Blob], None] = _nobody
         self._nursery = nursery
         self._writers = trio.Semaphore(WRITERS)
         # Landed, oldest first: those that wait for a writer, and the memory tier, which the store did not take.
@@ -76,9 +80,24 @@ class Flights:
         return flight
 
     def abandon(self, blob: Blob) -> None:
-        """Nobody has the file open: stop what nobody waits for."""
+        """Nobody has the file open: stop what nobody waits for, and let go of what only memory has."""
         for flight in blob.flights:
             flight.abandon()
+        self._let_go(blob, self._kept)
+
+    def doubt(self, blob: Blob) -> None:
+        """What is in memory has landed so shortly before a change that it may belong to it: nobody gets it."""
+        held = {segment.value for segment in blob.index if isinstance(segment.value, Flight)} | blob.flights
+        for flight in held:
+            flight.doubt()
+            blob.index.replace(flight.start, max(flight.end, flight.landed), flight, None)
+        for tier in (self._kept, self._queued):
+            self._let_go(blob, tier)
+
+    def _let_go(self, blob: Blob, tier: OrderedDict[Flight, Blob]) -> None:
+        for flight in [flight for flight, owner in tier.items() if owner is blob]:
+            del tier[flight]
+            self._forget(blob, flight)
 
     # -- a flight's life -----------------------------------------------------
 
@@ -93,6 +112,9 @@ class Flights:
                 await self._receive(blob, flight)
             except RangefsError as exc:
                 failure = exc
+            except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
+                log.exception("a fetch failed: a bug in rangefs")
+                failure = Broken("a bug in rangefs, the log has more")
         if flight.scope.cancelled_caught and flight.unwanted:
             failure = Abandoned("nobody waited for it")
         elif flight.scope.cancelled_caught:
@@ -136,34 +158,49 @@ class Flights:
             blob.ranges = False
         elif flight.ticket.urgent and not flight.unwanted:
             blob.remember_failure(flight.landed, flight.end, failure, self.clock())
-        if isinstance(failure, Stale):
-            blob.superseded = True
         flight.fail(failure)
+        if isinstance(failure, Stale):
+            blob.successor = failure.stat
+            self.on_stale(blob)
 
     # -- keeping what landed ---------------------------------------------------
 
     async def keep(self, blob: Blob, flight: Flight) -> None:
         """Hand what landed to the store; then the index points there and the buffer is let go.
 
-        Where the store does not take it, it stays in memory until the budget needs the room.
+        Where the store does not take it, it stays in memory until the budget needs the room or the file is closed.
+        Cancelled while it waits for its turn: the buffer is let go.
         """
         end, version = flight.landed, blob.version
-        worth = end - flight.start >= (WORTH_KEEPING if flight.failure else 1)
+        worth = end - flight.start >= (WORTH_KEEPING if flight.failure else 1) and not flight.doubtful
         if version is None or not worth or blob.superseded:
             self._forget(blob, flight)
             return
         self._queued[flight] = blob
-        async with self._writers:
+        self.budget.press()
+        try:
+            async with self._writers:
+                if self._queued.pop(flight, None) is not None:
+                    with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
+                        await self._store(blob, flight, version, end)
+        except trio.Cancelled:
             if self._queued.pop(flight, None) is not None:
-                with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
-                    await self._store(blob, flight, version, end)
+                self._forget(blob, flight)
+            raise
+        except Exception:  # the boundary, as in `_fly`: a cache failure is never a user's failure
+            log.exception("a chunk could not be kept: a bug in rangefs")
+            self._forget(blob, flight)
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
+        if chunk is None and blob.closed:
+            self._forget(blob, flight)
+            return
         if chunk is None:
             self._kept[flight] = blob
+            self.budget.press()
             return
-        if blob.superseded:
+        if blob.superseded or flight.doubtful:
             self._forget(blob, flight)
             await self.store.discard([chunk.id])
             return
@@ -185,7 +222,8 @@ class Flights:
                 whole = blob.index.find(piece.start)
                 if whole and flight.start <= whole.start and whole.end <= end:
                     blob.index.assign(piece.start, piece.end, chunk_id)
-                    shadowed.append(piece.value)
+                    if piece.value not in shadowed:  # a chunk may lie there in several pieces
+                        shadowed.append(piece.value)
         return shadowed
 
     @staticmethod
@@ -206,3 +244,7 @@ class Flights:
                 flight, blob = tier.popitem(last=False)
                 freed += flight.reserved
                 self._forget(blob, flight)
+
+
+def _nobody(blob: Blob) -> None:
+    """Nobody wants to know."""

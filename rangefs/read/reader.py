@@ -58,12 +58,14 @@ class Reader:
         self.latency = DurationHistogram()
         store.on_drop = self._dropped
         store.on_replace = self._replaced
+        flights.on_stale = self.supersede
 
     # -- opening and closing ---------------------------------------------------
 
     async def load(self, blob: Blob) -> None:
         """Bring what the store has of a pinned blob into its index, once."""
         async with blob.loading:
+            blob.closed = False
             if blob.loaded or blob.version is None:
                 return
             # Bytes of a version that can't be trusted beyond its handles are this blob's own, or not at all: the
@@ -79,6 +81,7 @@ class Reader:
 
     def close(self, blob: Blob) -> None:
         """Nobody has it open: stop fetching ahead."""
+        blob.closed = True
         self._flights.abandon(blob)
         if blob.download is not None:
             blob.download.abandon()
@@ -87,8 +90,15 @@ class Reader:
         blob.loaded = False
 
     def supersede(self, blob: Blob) -> None:
-        """The version is not current any more: drop what landed so shortly before that it may be of the next one."""
+        """The version is not current any more: nothing more of it can be fetched."""
         blob.superseded = True
+        if blob.download is not None:
+            blob.download.stop()
+        self.doubt(blob)
+
+    def doubt(self, blob: Blob) -> None:
+        """The file seems to have changed: drop what landed so shortly before that it may be of the next version."""
+        self._flights.doubt(blob)
         doubtful = blob.doubtful(self._clock())
         if doubtful:
             for segment in list(blob.index):
@@ -99,8 +109,11 @@ class Reader:
 
     # -- reading ---------------------------------------------------------------
 
-    def head(self, blob: Blob) -> Flight | None:
-        """Start fetching the first bytes of a file that is being opened; its answer pins the version."""
+    def head(self, blob: Blob, urgent: bool) -> Flight | None:
+        """Start fetching the first bytes of a file that is, or will be, opened; its answer pins the version.
+
+        None where there is nothing to ask for by range, or (if not urgent) no memory to spare.
+        """
         if blob.size == 0 or not blob.ranges:
             return None
         under_way = blob.index.find(0)
@@ -108,7 +121,7 @@ class Reader:
             return under_way.value
         size = blob.size if blob.size is not None else 1 << 62
         advice = blob.window.advise(0, 1, size, True, 0)
-        return self._flights.launch(blob, 0, advice.end, urgent=True)
+        return self._flights.launch(blob, 0, advice.end, urgent=urgent)
 
     def read_nowait(self, blob: Blob, start: int, end: int) -> Bytes | None:
         """Bytes ``[start, end)``, already clamped to the size, if they are all here in one piece; else None."""
@@ -152,7 +165,7 @@ class Reader:
             found = blob.index.find(here)
             if found is None or found.value is None:
                 if blob.superseded:
-                    raise Stale("the file has changed")
+                    raise Stale("the file has changed", blob.successor)
                 if blob.ranges and blob.size is not None:
                     self._advance(blob, here, end, waits=True)
                 else:
@@ -194,6 +207,8 @@ class Reader:
         flight.ticket.urgent = True
         await flight.wait(end)
         until = min(end, flight.landed)
+        if flight.doubtful:
+            return None
         if until > start:
             return self._serve(flight, start, until, waited)
         if flight.failure is not None and not isinstance(flight.failure, Abandoned | RangesIgnored):

@@ -128,9 +128,10 @@ class Credentials:
         if now - self._looked_at < LOOK_AGAIN_S:
             return
         self._looked_at = now
-        stamp = await trio.to_thread.run_sync(stamp_of, path)
+        # Abandoned where a deadline passes: the file may be on a network that is down.
+        stamp = await trio.to_thread.run_sync(stamp_of, path, abandon_on_cancel=True)
         if stamp is not None and stamp != self._token_stamp:
-            self._token = (await trio.to_thread.run_sync(read_secret, path)).strip()
+            self._token = (await trio.to_thread.run_sync(read_secret, path, abandon_on_cancel=True)).strip()
             self._token_stamp = stamp
 
 

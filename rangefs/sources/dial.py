@@ -6,16 +6,16 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h11
 import httpx
 import trio
 
 from rangefs.errors import Denied, UsageError
+from rangefs.sources.tls import TlsStream
 from rangefs.sources.urls import Origin
 
-ByteStream = trio.SocketStream | trio.SSLStream[Any]
+ByteStream = trio.SocketStream | TlsStream
 
 #: may a connection to this host name end at this address?
 Door = Callable[[str, str], bool]
@@ -65,14 +65,14 @@ class Dialer:
         return await self._secured(stream, origin.host) if origin.scheme == "https" else stream
 
     async def _secured(self, stream: ByteStream, host: str) -> ByteStream:
-        secured: trio.SSLStream[Any] = trio.SSLStream(stream, self.tls, server_hostname=host, https_compatible=True)
+        secured = TlsStream(stream, self.tls, host)
         try:
             await secured.do_handshake()
-        except trio.BrokenResourceError as error:
+        except ssl.SSLCertVerificationError as error:
             await trio.aclose_forcefully(stream)
-            if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-                why = error.__cause__.verify_message
-                raise Denied(f"the certificate of {host} is not good: {why} (--ca-file?)") from error
+            raise Denied(f"the certificate of {host} is not good: {error.verify_message} (--ca-file?)") from error
+        except (ssl.SSLError, trio.BrokenResourceError) as error:
+            await trio.aclose_forcefully(stream)
             raise httpx.ConnectError(f"TLS failed: {reason(error)}") from error
         except BaseException:
             await trio.aclose_forcefully(stream)

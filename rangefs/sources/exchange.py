@@ -140,8 +140,6 @@ class Exchange:
             except Unreachable as error:
                 failure = error
                 failures += 1
-                if isinstance(error.__cause__, httpx.TimeoutException):
-                    await self._transport.drop_idle()
             else:
                 await answer.explain()
                 if answer.status in REFUSALS and renewals < MAX_RENEWALS and await self._renewed(answer):

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from rangefs.core import ranges, validators
 from rangefs.core.entries import Entry, Kind, Listing
+from rangefs.core.names import component
 from rangefs.core.ranges import Bad, Changed, Forbidden, Missing, Part, PastEnd, Refused, Verdict, Whole
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import KiB, UpstreamSettings
@@ -114,22 +115,19 @@ class ObjectSource:
         return Learned(verdict.stat, answer.url)
 
     async def _list_one_file(self, key: bytes) -> Listing:
-        """The listing of a root that is this one file, which was named by its last component."""
+        """The listing of a root that is this one file. Its name is the key's, percent-decoded and without a query."""
         stat = await self.stat(key)
         validator = stat.version.validator
+        name = component(unquote_to_bytes(key.partition(b"?")[0]))
         entry = Entry(
-            self._name_of(key),
-            Kind.FILE,
-            key,
-            stat.version.size,
-            stat.mtime_ns,
+            name=name.name,
+            kind=Kind.FILE,
+            key=key,
+            size=stat.version.size,
+            mtime_ns=stat.mtime_ns,
             etag=validator if validators.is_etag(validator) else "",
         )
-        return Listing((entry,))
-
-    def _name_of(self, key: bytes) -> bytes:
-        """The raw name behind the key of a single file: here it is percent-encoded, perhaps with a query."""
-        return unquote_to_bytes(key.partition(b"?")[0]).replace(b"/", b"%2F")
+        return Listing((entry,), escaped=int(name.escaped))
 
     @asynccontextmanager
     async def fetch(self, key: bytes, start: int, end: int, pin: Version | None, ticket: Ticket) -> AsyncIterator[Body]:

@@ -19,10 +19,14 @@ MAX_HOPS = 5
 # Signed targets live for minutes at least; the version belongs to the original, whatever stands behind it meanwhile.
 REMEMBER_S = 60.0
 _MOST_TARGETS = 4096
+# Signed URLs are 2 KiB or so; servers themselves take 8 KiB.
+_LONGEST_LOCATION = 16384
 
 
 def next_hop(url: Url, location: str) -> Url:
     """Where `location` leads from `url`. Raises `TooManyRedirects` for a hop that must not be followed."""
+    if len(location) > _LONGEST_LOCATION:
+        raise TooManyRedirects(f"{url.origin} redirects to a URL of {len(location)} bytes")
     try:
         target = join(url, location)
     except UsageError as error:

@@ -50,13 +50,18 @@ class Transport(httpx.AsyncBaseTransport):
             head = await connection.ask(
                 request.method, target, request.headers.raw, details["head_stall_s"], details["body_stall_s"]
             )
-        except BaseException:
+        except BaseException as error:
             await connection.aclose()
+            await self.look_out(error)
             raise
         return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=RawBody(connection, self))
 
-    async def drop_idle(self) -> None:
-        """Closes all idle connections: after silence on one of them, the way they took may be gone."""
+    async def look_out(self, error: BaseException) -> None:
+        """After silence on one connection the way that all of them took may be gone: none is used again."""
+        if isinstance(error, httpx.TimeoutException):
+            await self._drop_idle()
+
+    async def _drop_idle(self) -> None:
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.aclose()
@@ -64,7 +69,7 @@ class Transport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Closes the idle connections now and the busy ones when their answers are closed."""
         self._closed = True
-        await self.drop_idle()
+        await self._drop_idle()
 
     async def give_back(self, connection: Connection) -> None:
         """The answer on `connection` is over. One that is not idle was given up in the middle, and is closed."""
@@ -111,7 +116,11 @@ class RawBody(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        data = await self._connection.read()
+        try:
+            data = await self._connection.read()
+        except httpx.ReadTimeout as error:
+            await self._transport.look_out(error)
+            raise
         if not data:
             raise StopAsyncIteration
         return data

@@ -7,6 +7,9 @@ the links on the index pages spell them.
 from __future__ import annotations
 
 import time
+from functools import partial
+
+import trio
 
 from rangefs.core import ranges, validators
 from rangefs.core.entries import Listing
@@ -14,7 +17,7 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.index import parse_index
 from rangefs.core.ranges import Part
 from rangefs.core.redact import redact_url
-from rangefs.core.settings import MiB, UpstreamSettings
+from rangefs.core.settings import KiB, MiB, UpstreamSettings
 from rangefs.core.versions import Stat, Version
 from rangefs.errors import NotAListing, NotFound, TooLarge, UsageError
 from rangefs.sources.answers import Answer
@@ -26,6 +29,8 @@ from rangefs.sources.urls import Url, encode_target, parse_url, same_place
 
 # 64 MiB of index page are some 400,000 names; more is not a folder that anyone lists over HTML.
 PAGE_LIMIT_BYTES = 64 * MiB
+# A larger page takes more than some 20 ms to read.
+THREAD_PAGE_BYTES = 256 * KiB
 # JSON first: it is exact. Caddy answers it to whoever names it; everyone else sends what they have.
 LISTING_ACCEPT = "application/json, text/html;q=0.9, */*;q=0.5"
 
@@ -83,7 +88,7 @@ class WebSource(ObjectSource):
             page = await self._page(answer, url)
         if not answer.url.path.endswith(b"/"):
             raise NotAListing(f"{redact_url(str(url))} leads to a file, {redact_url(str(answer.url))}; mount that")
-        parse_index(page, answer.headers.get("content-type", ""), str(answer.url), b"")
+        await _parsed(page, answer, b"")
         self._root = Url(answer.url.origin, answer.url.path)
         self._base = answer.url.path
 
@@ -101,7 +106,7 @@ class WebSource(ObjectSource):
             if not same_place(url, answer.url):
                 raise NotAListing(f"{redact_url(str(url))} redirects away, to {redact_url(str(answer.url))}")
             page = await self._page(answer, url)
-        return parse_index(page, answer.headers.get("content-type", ""), str(answer.url), folder)
+        return await _parsed(page, answer, folder)
 
     async def _page(self, answer: Answer, url: Url) -> bytes:
         """The body of an index page, whole."""
@@ -127,3 +132,11 @@ class WebSource(ObjectSource):
         if learned.url.path == url.path + b"/":
             raise NotFound(f"{redact_url(str(url))} is a folder")
         return learned.stat
+
+
+async def _parsed(page: bytes, answer: Answer, folder: bytes) -> Listing:
+    """The listing; a large page is read in a thread: the loop has readers to serve. Cancelled: it reads on alone."""
+    parse = partial(parse_index, page, answer.headers.get("content-type", ""), str(answer.url), folder)
+    if len(page) <= THREAD_PAGE_BYTES:
+        return parse()
+    return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)

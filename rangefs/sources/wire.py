@@ -16,6 +16,7 @@ import trio
 
 from rangefs.core.settings import KiB, MiB
 from rangefs.sources.dial import ByteStream, reason
+from rangefs.sources.tls import TlsStream
 from rangefs.sources.urls import Origin
 
 # Reads grow from the first to the second while the socket keeps filling them, so that small answers don't pay for
@@ -64,8 +65,8 @@ class Connection:
     def good(self) -> bool:
         """Idle, and the other side has not closed: an idle socket with something to read has its end to tell."""
         stream = self._stream
-        while isinstance(stream, trio.SSLStream):
-            stream = stream.transport_stream
+        while isinstance(stream, TlsStream):
+            stream = stream.transport
         return self.state is State.IDLE and not stream.socket.is_readable()
 
     async def aclose(self) -> None:
@@ -175,7 +176,7 @@ class Connection:
                 self._read_bytes = min(READ_MAX_BYTES, 2 * self._read_bytes)
             elif len(data) < self._read_bytes // 4:
                 self._read_bytes = max(READ_MIN_BYTES, self._read_bytes // 2)
-            return data if isinstance(data, bytes) else bytes(data)
+            return bytes(data)  # the same object, unless it is none of bytes
         self.longest_silence_s = max(self.longest_silence_s, self._stall_s)
         raise httpx.ReadTimeout("silent")
 

@@ -23,10 +23,11 @@ from rangefs.core.chunkfile import ChunkName, data_offset_of
 from rangefs.core.columns import CONSUMED, VISITED
 from rangefs.core.ledger import ChunkRow
 from rangefs.core.records import AddRecord
-from rangefs.core.settings import KiB, MiB
+from rangefs.core.settings import KiB, MiB, Sync
 from rangefs.core.versions import Version
 from rangefs.store.disk import pages
 from rangefs.store.layout import FAN_OUT_BITS
+from rangefs.store.manifest import sync_path
 from rangefs.store.mending import Mending
 from rangefs.store.parts import Parts, StoredChunk
 from rangefs.store.room import Room
@@ -140,7 +141,7 @@ class Compaction:
         parts.writing.add(chunk_id)
         name = ChunkName(chunk_id, parts.namespace_text, run.version, run.mtime_ns, run.start, run.length)
         try:
-            written = await parts.threads.run(lambda: write_chunk(parts.disk, parts.layout, name, pieces, False))
+            written = await parts.threads.run(lambda: self._write(name, pieces))
         except OSError:
             parts.space.release(needed)
             parts.gave_up(chunk_id)
@@ -148,8 +149,18 @@ class Compaction:
         parts.space.settle(needed)
         parts.folders.add((False, chunk_id >> FAN_OUT_BITS))
         self.merged_bytes += run.length
-        parts.figures.written_bytes += written.written_bytes
+        parts.written_bytes += written.written_bytes
         await self._replace(run, written, needed)
+
+    def _write(self, name: ChunkName, pieces: Sequence[memoryview]) -> Written:
+        """The new file, and its name, safe from a power loss: those that it replaces may have been so, and go next."""
+        parts = self._parts
+        sync = parts.settings.sync is not Sync.NONE
+        written = write_chunk(parts.disk, parts.layout, name, pieces, sync)
+        if sync:
+            sync_path(parts.disk, parts.layout.chunk_folder(name.chunk_id))
+            sync_path(parts.disk, parts.layout.chunks)
+        return written
 
     async def _whole(self, run: _Run, chunk: ChunkRow) -> memoryview | None:
         """All bytes of one chunk, verified; None where it left, or was bad."""

@@ -58,6 +58,9 @@ class Health:
     def clear(self, activity: str) -> None:
         self._troubles.pop(activity, None)
 
+    def is_failing(self, activity: str) -> bool:
+        return activity in self._troubles
+
     def may_try(self, activity: str, now: float) -> bool:
         """Is the activity well, or is it time for one try? A try sets the next one's time."""
         trouble = self._troubles.get(activity)

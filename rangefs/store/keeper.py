@@ -18,7 +18,7 @@ from rangefs.store.disk import PAGE, Disk
 from rangefs.store.health import in_words
 from rangefs.store.layout import FAN_OUT_BITS, Layout
 from rangefs.store.listings import Listings
-from rangefs.store.manifest import sync_path
+from rangefs.store.manifest import sync_path, write_file
 from rangefs.store.parts import NO_LOCK, Parts
 from rangefs.store.room import Room
 
@@ -65,8 +65,6 @@ class Keeper:
         while True:
             await self.drop_waiting()
             await self.commit()
-            if self.log_is_long() and self._parts.health.may_try("checkpoint", self._parts.now()):
-                await self.checkpoint()
             await trio.sleep(COMMIT_S)
 
     async def _watch(self) -> None:
@@ -91,9 +89,34 @@ class Keeper:
             await self.mend_log()
             await parts.manifest.flush()
         await self._room.look_at_disk()
-        await self._room.shrink()
+        if await self._room.shrink():
+            parts.health.clear("space")
+        else:
+            parts.health.fail("space", "the cache disk has less free space than --min-free asks for", parts.now())
+        await self._probe()
         if parts.manifest.broken is not None and parts.health.may_try("log", parts.now()):
             await self.mend_log()
+        due = self._log_is_long() or parts.health.is_failing("checkpoint")
+        if due and parts.health.may_try("checkpoint", parts.now()):
+            await self.checkpoint()
+
+    async def _probe(self) -> None:
+        """If writing failed, try it: the trouble may be over, and nobody may be reading."""
+        parts = self._parts
+        if not parts.health.is_failing("write") or not parts.health.may_try("write", parts.now()):
+            return
+        path = parts.layout.staging / "probe"
+
+        def write() -> None:
+            write_file(parts.disk, path, [b"?"], sync=False)
+            parts.disk.unlink(path)
+
+        try:
+            await parts.threads.run(write)
+        except OSError as error:
+            parts.health.fail("write", in_words(error), parts.now())
+        else:
+            parts.health.clear("write")
 
     # -- asked by the store ------------------------------------------------
 
@@ -202,7 +225,7 @@ class Keeper:
         await parts.manifest.flush()
         self._synced = parts.manifest.sequence
 
-    def log_is_long(self) -> bool:
+    def _log_is_long(self) -> bool:
         """Is it time for a checkpoint?"""
         limit = min(ROLL_BYTES, max(64 * KiB, self._parts.settings.size_bytes // 64))
         return self._parts.manifest.log_bytes > limit
@@ -215,12 +238,10 @@ class Keeper:
         needed = -(-rough // PAGE)
         if not await self._room.reserve(needed):
             return False
-        written = parts.manifest.written_bytes
         with trio.CancelScope(shield=True):
             async with self._committing:
                 done = await parts.manifest.checkpoint(ledger, self._worth_keeping())
             parts.space.release(needed)
-        parts.figures.written_bytes += parts.manifest.written_bytes - written
         parts.show()
         if done:
             parts.health.clear("checkpoint")

@@ -58,7 +58,7 @@ class Listings:
         else:
             parts.health.clear("write")
             self._count(name, needed)
-            parts.figures.written_bytes += sum(map(len, pieces))
+            parts.written_bytes += sum(map(len, pieces))
         finally:
             parts.space.release(needed)
             parts.show()

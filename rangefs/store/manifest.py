@@ -243,7 +243,7 @@ def sync_path(disk: Disk, folder: os.PathLike[str]) -> None:
 def remove_generations(disk: Disk, layout: Layout, below: int) -> None:
     """Snapshots and logs of older generations, as far as the disk lets us: recovery knows not to read them."""
     try:
-        names = disk.listdir(layout.root)
+        names = sorted(disk.listdir(layout.root))
     except OSError:
         return
     for name in names:

@@ -30,7 +30,7 @@ class Mending:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             # Not the chunk's fault: it stays, but the reader must fetch these bytes now.
             parts.shelf.halve()
-            parts.health.fail("read", in_words(error), trio.current_time())
+            parts.health.note("read", in_words(error), parts.now())
             version = parts.version_of(chunk.number)
             if version is not None:
                 parts.on_drop(version, [chunk.chunk_id])
@@ -41,7 +41,7 @@ class Mending:
             return
         parts.figures.corrupt_chunks += 1
         if isinstance(error, OSError):
-            parts.health.fail("read", in_words(error), trio.current_time())
+            parts.health.note("read", in_words(error), parts.now())
         await self._set_aside(chunk)
 
     async def _set_aside(self, chunk: ChunkRow) -> None:

@@ -73,6 +73,7 @@ class Parts:
     dirty_folders: set[int] = field(default_factory=set)
     dirty_parent: bool = False
     folders: set[tuple[bool, int]] = field(default_factory=set)
+    written_bytes: int = 0  #: to chunk and listing files
     aside_pages: int = 0
     listing_pages: int = 0
 
@@ -151,6 +152,7 @@ class Parts:
         self.space.folders = len(self.folders)
         self.space.other_pages = self.manifest.pages + self.aside_pages + self.listing_pages
         figures.bytes = self.space.used_pages * PAGE
+        figures.written_bytes = self.written_bytes + self.manifest.written_bytes
         figures.chunks = ledger.chunks.live
         figures.objects = ledger.objects.live
         figures.pinned_bytes = ledger.pinned_pages * PAGE

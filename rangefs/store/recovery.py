@@ -17,6 +17,7 @@ A format that we don't know is set aside with everything in the folder.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from rangefs.core.snapshot import decode_current, decode_snapshot
 from rangefs.store.aside import set_aside
 from rangefs.store.disk import Disk, is_folder, pages, read_all
 from rangefs.store.layout import FAN_OUT_BITS, FOLDERS, Layout, generation_of, hex_name
-from rangefs.store.manifest import LogFile
+from rangefs.store.manifest import LogFile, sync_path
 from rangefs.store.shelf import BadChunk, read_header
 
 MAX_MANIFEST = 4 << 30  #: bytes of a snapshot or a log that we are ready to take in
@@ -71,13 +72,14 @@ class Recovered:
 
 
 def make_folders(disk: Disk, layout: Layout) -> None:
-    """The cache folder and what it always has. Raises `OSError`."""
-    for folder in (layout.root, *(layout.root / name for name in FOLDERS)):
+    """The cache folder and what it always has; its own name is put on the disk at once. Raises `OSError`."""
+    if not is_folder(disk, layout.root):
+        disk.mkdir(layout.root)
+        with suppress(OSError):  # a parent that we may not read: then a power loss may take the new, empty folder
+            sync_path(disk, layout.root.parent)
+    for folder in (layout.root / name for name in FOLDERS):
         if not is_folder(disk, folder):
-            try:
-                disk.mkdir(folder)
-            except FileExistsError:
-                continue
+            disk.mkdir(folder)
 
 
 def recover(disk: Disk, layout: Layout) -> Recovered:

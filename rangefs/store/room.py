@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from rangefs.core.eviction import choose
+from rangefs.core.eviction import Choice, choose
 from rangefs.core.ledger import ChunkRow
 from rangefs.store import aside
 from rangefs.store.disk import Disk
@@ -17,6 +17,8 @@ from rangefs.store.parts import Parts
 AT_ONCE_PAGES = 4096
 """Evict in steps of 16 MiB at most: a step is one log frame and one trip to a thread."""
 
+ROUND = 64  #: how often the cache's size is evicted before the hand begins anew at the latest
+
 
 class Room:
     """Reserves space, evicting where needed. One task evicts at a time; the others wait and look again."""
@@ -24,6 +26,7 @@ class Room:
     def __init__(self, parts: Parts, set_aside: list[aside.AsideEntry]) -> None:
         self._parts = parts
         self._making = trio.Lock()
+        self._since_round = 0  # pages evicted since the hand last began at the oldest
         self.replace_aside(set_aside)
 
     def replace_aside(self, set_aside: list[aside.AsideEntry]) -> None:
@@ -72,11 +75,20 @@ class Room:
             ledger.is_pinned,
             parts.open_counts.__contains__,
         )
-        ledger.hand = choice.hand
+        self._age(choice)
         chunks = [chunk for row in choice.rows if (chunk := ledger.chunk(ledger.chunks.ids[row])) is not None]
         parts.figures.evicted_bytes += sum(chunk.length for chunk in chunks)
         await self.drop(chunks)
         return bool(chunks)
+
+    def _age(self, choice: Choice) -> None:
+        """Move the hand. A scan that goes on and on keeps it from coming round, and what was once hot would stay for
+        ever: after 64 times the cache it begins at the oldest again."""
+        ledger = self._parts.ledger
+        self._since_round = 0 if choice.hand < ledger.hand else self._since_round + choice.pages
+        ledger.hand = choice.hand
+        if self._since_round > ROUND * self._parts.space.limit_pages:
+            ledger.hand = self._since_round = 0
 
     async def drop(self, chunks: Sequence[ChunkRow], tell: bool = True) -> None:
         """Forget chunks, write that down, unlink their files. Not to be cancelled: it ends by itself.

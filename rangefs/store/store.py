@@ -248,7 +248,7 @@ class Store:
             parts.gave_up(chunk_id)
             raise
         parts.space.settle(needed)
-        parts.figures.written_bytes += written.written_bytes
+        parts.written_bytes += written.written_bytes
         parts.health.clear("write")
         return await self._enter(version, written.chunk, needed)
 

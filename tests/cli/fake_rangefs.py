@@ -36,6 +36,9 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     if fate == "leaving" and not (settings.cache.folder / "asked").exists():
         (settings.cache.folder / "asked").touch()
         raise CacheLocked("in use by process 1")
+    if fate == "slow":
+        logger.info("not serving yet as %d", os.getpid())
+        time.sleep(60)
     if fate == "locked":
         raise CacheLocked("in use by process 1")
     on_ready()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -161,6 +163,37 @@ def test_a_log_file_that_cannot_be_made_is_one_line(fake: Run, mountpoint: Path,
         assert done.returncode == 1
         assert "log file" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_nothing_that_was_inherited_is_kept_open(
+    fake: Run, home: dict[str, str], mountpoint: Path, tmp_path: Path
+) -> None:
+    """A shell that waits for the end of a pipe, or holds a lock by flock(1), must not wait for the mount."""
+    reading, writing = os.pipe()
+    command = [sys.executable, Path(__file__).parent / "fake_rangefs.py", "mount", "http://fake/ok", mountpoint]
+    more = ["--log-file", tmp_path / "mount.log"]
+    done = subprocess.run([*command, *more], env=home, pass_fds=[writing], timeout=30, check=False)
+    os.close(writing)
+    assert done.returncode == 0
+    assert select.select([reading], [], [], 10)[0]
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
+def test_ctrl_c_while_waiting_ends_the_background_process_too(
+    home: dict[str, str], mountpoint: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "mount.log"
+    command = [sys.executable, Path(__file__).parent / "fake_rangefs.py", "mount", "http://fake/slow", mountpoint]
+    with subprocess.Popen([*command, "--log-file", log], env=home) as process:
+        deadline = time.monotonic() + 20
+        while not (log.exists() and "not serving yet" in log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        child = int(log.read_text().split()[-1])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_closed_standard_files_are_no_trouble(home: dict[str, str], mountpoint: Path, tmp_path: Path) -> None:

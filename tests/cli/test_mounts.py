@@ -138,6 +138,23 @@ def test_a_dead_mount_can_be_unmounted(rangefs: Run, url: str, mnt: Path) -> Non
     assert mountpoints.mount_at(mnt) is None
 
 
+def test_a_stopped_mount_is_not_taken_for_a_dead_one(rangefs: Run, url: str, mnt: Path) -> None:
+    assert rangefs("mount", url, mnt).returncode == 0
+    handle = os.pidfd_open(status(rangefs, mnt)["pid"])
+    signal.pidfd_send_signal(handle, signal.SIGSTOP)
+    try:
+        done = rangefs("status", mnt)
+        assert done.returncode == 1
+        assert f"{mnt} does not answer" in done.stderr
+        done = rangefs("mount", url, mnt)
+        assert done.returncode == 1
+        assert "is already a rangefs mount" in done.stderr
+    finally:
+        signal.pidfd_send_signal(handle, signal.SIGCONT)
+        os.close(handle)
+    assert read(mnt / "README.txt") == TEXT
+
+
 def test_sigterm_unmounts(rangefs: Run, url: str, mnt: Path) -> None:
     assert rangefs("mount", url, mnt).returncode == 0
     handle = os.pidfd_open(status(rangefs, mnt)["pid"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -208,21 +209,24 @@ def test_a_secret_header_is_refused_without_being_repeated(name: str) -> None:
 
 def test_a_password_in_a_source_is_refused_without_being_repeated() -> None:
     with pytest.raises(UsageError) as caught:
-        order.order_from(mount.parser().parse_args(["https://me:hunter2@h/", "/mnt/x"]))
+        order.order_from(mount.parser().parse_args(["https://me:hunter2@h/", "/mnt/x", "--config", os.devnull]))
     assert "hunter2" not in str(caught.value)
 
 
 @given(st.lists(st.text(alphabet=st.characters(codec="utf-8"), max_size=20), max_size=4))
 def test_any_dash_o_list_is_understood_or_a_usage_error(lists: list[str]) -> None:
-    try:
+    with contextlib.suppress(UsageError):
         options.from_dash_o(lists)
-    except UsageError:
-        options.from_dash_o(lists, sloppy=True) if all("=" not in words for words in lists) else None
+
+
+@given(st.lists(st.from_regex(r"q_[a-z]*(=[^,]*)?", fullmatch=True)))
+def test_a_sloppy_mount_ignores_what_is_unknown(words: list[str]) -> None:
+    assert options.from_dash_o([",".join(words)], sloppy=True) == options.DashO()
 
 
 @given(st.text(max_size=30))
 def test_any_source_is_understood_or_a_usage_error(text: str) -> None:
-    arguments = mount.parser().parse_args(["--", text, "/mnt/x"])
+    arguments = mount.parser().parse_args(["--config", os.devnull, "--", text, "/mnt/x"])
     try:
         assert order.order_from(arguments).settings.source == text
     except UsageError:
@@ -230,7 +234,7 @@ def test_any_source_is_understood_or_a_usage_error(text: str) -> None:
 
 
 def test_options_may_stand_between_and_before_the_operands() -> None:
-    arguments = ["--foreground", "http://h/", "--memory", "2MiB", "/mnt/x", "--offline"]
+    arguments = ["--foreground", "http://h/", "--memory", "2MiB", "/mnt/x", "--offline", "--config", os.devnull]
     made = order.order_from(mount.parser().parse_intermixed_args(arguments))
     assert made.foreground
     assert made.settings.mountpoint == Path("/mnt/x")

@@ -51,7 +51,8 @@ def test_content_range_survives_its_formatting(start: int, length: int, beyond: 
 @pytest.mark.parametrize(
     "text",
     ["", "bytes", "bytes 1-0/9", "bytes 0-9/9", "bytes */*", "bytes 0-1", "items 0-1/2", "bytes -1-2/9", "bytes 0-1/2x",
-     "bytes=0-1/2", "bytes 0-1/2, bytes 0-1/2", "bytes 0-" + "9" * 30 + "/*", "bytes ٠-١/٢"],
+     "bytes=0-1/2", "bytes 0-1/2, bytes 0-1/2", "bytes 0-" + "9" * 30 + "/*", "bytes ٠-١/٢",
+     f"bytes 0-1/{1 << 63}", f"bytes 0-{(1 << 63) - 1}/*", f"bytes */{1 << 63}"],
 )  # fmt: skip
 def test_malformed_content_range_is_none(text: str) -> None:
     assert parse_content_range(text) is None

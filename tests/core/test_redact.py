@@ -30,6 +30,18 @@ def test_what_is_no_secret_stays() -> None:
 
 def test_userinfo_is_gone() -> None:
     assert redact_url("https://user:pw@h/p") == "https://h/p"
+    assert redact_url("https://user:pw@h?x=@") == "https://h?x=@"
+    assert redact_url("https://h/p@q?a=b@c://d@e") == "https://h/p@q?a=b@c://d@e"
+
+
+@given(st.text(alphabet="tokensig=&;?#/:@ab", max_size=60))
+def test_redacting_twice_changes_nothing_more(url: str) -> None:
+    assert redact_url(redact_url(url)) == redact_url(url)
+
+
+def test_long_urls_from_strangers_take_no_time() -> None:
+    url = "https://h/?" + "token" * 200_000 + "&a=b" * 100_000
+    assert redact_url(url) == url
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class ScriptedSource:
     cut_at   the next body that passes this offset is cut off there, once
     refuse   the next fetches raise these, first one first
     ranges   False: the whole body whatever is asked
+    bug      what reading a body raises, though no source should
     """
 
     data: bytes
@@ -44,6 +45,7 @@ class ScriptedSource:
     hold: int | None = None
     cut_at: int | None = None
     ranges: bool = True
+    bug: Exception | None = None
     refuse: list[RangefsError] = field(default_factory=list)
     asked: list[tuple[int, int]] = field(default_factory=list)
     sent_bytes: int = 0
@@ -89,6 +91,8 @@ class ScriptedSource:
         yield ScriptedBody(Stat(self.version(), None), 0, len(self.data), self._pieces(0, len(self.data)))
 
     async def _pieces(self, start: int, end: int) -> AsyncIterator[bytes]:
+        if self.bug is not None:
+            raise self.bug
         data = self.data  # a body under way is of the version that it began with
         while start < end:
             if self.hold is not None and start >= self.hold:

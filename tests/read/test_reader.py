@@ -9,9 +9,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from rangefs.core.figures import MemoryFigures
 from rangefs.core.versions import Level, Stat, Version
-from rangefs.errors import BadAnswer, DeadlineExceeded, Stale, TooLarge, Unreachable
+from rangefs.errors import BadAnswer, Broken, DeadlineExceeded, Stale, TooLarge, Unreachable
 from rangefs.read.blob import Blob
+from rangefs.read.budget import Budget
 from tests.read.conftest import MiB, bench
 
 
@@ -239,7 +241,7 @@ async def test_opening_again_joins_the_first_fetch_that_is_under_way(tmp_path: P
     async with bench(tmp_path, content) as b:
         blob = b.blob()
         b.source.hold = 0
-        assert b.reader.head(blob) is b.reader.head(blob)
+        assert b.reader.head(blob, urgent=True) is b.reader.head(blob, urgent=True)
         b.source.release.set()
 
 
@@ -257,3 +259,105 @@ async def test_bytes_of_a_weak_version_are_not_there_for_its_next_epoch(tmp_path
         again = b.blob()
         again.pin(await b.source.stat(b"file"))
         assert await b.read(again, 0, 200_000) == bytes(200_000)
+
+
+async def test_a_reader_gets_the_memory_of_what_the_cache_does_not_take(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content, memory_bytes=MiB, cache_bytes=0, timeout_s=5) as b:
+        blob = b.blob()
+        b.source.hold = 0
+        async with trio.open_nursery() as nursery:
+            for at in range(0, 6 * MiB, MiB // 2):
+                nursery.start_soon(b.read, blob, at, at + MiB // 2)
+            await wait_all_tasks_blocked()
+            b.source.release.set()
+        b.reader.close(blob)
+        with trio.fail_after(5):
+            await quiet(blob)
+        assert b.figures.memory.buffers_bytes == 0, "a closed file holds no memory"
+
+
+async def test_who_waits_behind_one_that_gave_up_gets_what_there_is() -> None:
+    budget = Budget(4, MemoryFigures(), lambda size_bytes, urgent: None)
+    await budget.reserve(3)
+    async with trio.open_nursery() as nursery:
+        greedy = trio.CancelScope()
+
+        async def large() -> None:
+            with greedy:
+                await budget.reserve(4)
+
+        nursery.start_soon(large)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(budget.reserve, 1)
+        await wait_all_tasks_blocked()
+        greedy.cancel()
+        with trio.fail_after(1):
+            await wait_all_tasks_blocked()
+        assert budget.used_bytes == 4
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_download_stopped_at_close_is_no_error_for_who_opens_again(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        b.source.data = data = content * 4
+        blob = b.blob()
+        b.source.ranges, b.source.hold = False, 5 * MiB
+        assert await b.read(blob, 0, 100) == data[:100]
+        await wait_all_tasks_blocked()
+        b.reader.close(blob)
+        b.source.release.set()
+        assert await b.read(blob, 6 * MiB, 6 * MiB + 100) == data[6 * MiB : 6 * MiB + 100]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_a_bug_in_the_background_is_an_error_for_the_reader_alone(
+    tmp_path: Path, content: bytes, ranges: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.ranges = ranges
+        b.source.bug = ZeroDivisionError("odd server")
+        with pytest.raises(Broken):
+            await b.read(blob, 0, 100)
+        b.later_s = 2
+        b.source.bug = None
+        assert await b.read(blob, 0, 100) == content[:100]
+    assert "odd server" in caplog.text
+
+
+async def test_what_memory_has_is_not_trusted_either_when_a_change_is_seen(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.hold = 100_000
+        assert await b.read(blob, 0, 1000) == content[:1000]  # its flight is under way
+        b.source.tag = '"2"'
+        with pytest.raises(Stale) as caught:
+            await b.read(blob, 8 * MiB, 8 * MiB + 100)
+        assert caught.value.stat is not None
+        for start in (0, 90_000, 200_000):
+            with pytest.raises(Stale) as later, trio.fail_after(5):
+                await b.read(blob, start, start + 1000)
+            assert later.value.stat == caught.value.stat, "who finds out later is told of the new version too"
+        await quiet(blob)
+        assert b.figures.memory.buffers_bytes == 0
+        assert await b.store.chunks(Version(b"file", Level.STRONG, '"1"', len(content))) == ()
+
+
+async def test_a_reader_who_waits_while_a_change_is_seen_gets_an_error_not_doubtful_bytes(
+    tmp_path: Path, content: bytes
+) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.hold = 100_000
+
+        async def wait_for_more() -> None:
+            with pytest.raises(Stale):
+                await b.read(blob, 50_000, 150_000)
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_for_more)
+                await wait_all_tasks_blocked()
+                b.source.tag = '"2"'
+                with pytest.raises(Stale):
+                    await b.read(blob, 8 * MiB, 8 * MiB + 100)

@@ -423,6 +423,16 @@ async def test_a_page_without_an_end_is_no_listing(monkeypatch: pytest.MonkeyPat
             await source.list(b"")
 
 
+async def test_a_single_file_keeps_its_query_and_shows_its_plain_name() -> None:
+    async with origin(Honest(BODY)) as server, opened(server.url + "two%20words?sig=s3cret&v=1") as source:
+        (entry,) = (await source.list(b"")).entries
+        assert (entry.name, entry.key) == (b"two words", b"two%20words?sig=s3cret&v=1")
+        assert await read_range(source, entry.key, 0, 10, None) == BODY[:10]
+        assert {asked.target for asked in server.asked} == {"/two%20words?sig=s3cret&v=1"}
+        for shown in (source.url(entry.key), source.identity, repr(source)):
+            assert "s3cret" not in shown
+
+
 async def test_errors_are_one_line_and_name_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     async with origin(always(reply(403))) as server:
         with pytest.raises(Denied) as denied:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level, Version
-from rangefs.errors import Denied, Unreachable, UsageError
+from rangefs.errors import BadAnswer, Denied, Unreachable, UsageError
 from rangefs.sources.urls import Origin
 from rangefs.sources.web import WebSource
 from rangefs.sources.wire import Connection, State
@@ -92,8 +92,9 @@ async def test_after_silence_idle_connections_are_made_anew() -> None:
         async with trio.open_nursery() as nursery:
             for start in range(0, 1600, 100):
                 nursery.start_soon(read_range, source, b"file", start, start + 100, PIN)
-        silent = True  # as after a suspend: every connection is a black hole
+        silent, before = True, len(server.asked)  # as after a suspend: every connection is a black hole
         assert await read_range(source, b"file", 0, 100, PIN) == BODY[:100]
+        assert len(server.asked) == before + 2
         await source.aclose()
 
 
@@ -202,6 +203,28 @@ def test_no_bytes_break_a_connection_but_in_the_known_ways(noise: bytes, cuts: l
     for wire in (noise, b"HTTP/1.1 200 OK\r\n" + noise, reply(200, {"Transfer-Encoding": "chunked"}, noise)):
         with suppress(httpx.TransportError):
             trio.run(spoken, wire, cuts)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "9" * 5000},
+        {"Content-Length": "-1"},
+        {"Content-Length": "1, 2"},
+        {"Content-Length": "0x10"},
+        {"Transfer-Encoding": "gzip, chunked"},
+        {"Transfer-Encoding": "chunked", "Content-Range": "bytes 0-9/" + "9" * 5000},
+    ],
+    ids=["huge", "negative", "two", "hex", "two-codings", "huge-total"],
+)
+async def test_framing_that_cannot_be_is_one_clear_error(headers: dict[str, str], no_pauses: None) -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(reply(206, {"ETag": '"x"', **headers}, b"5\r\nhello\r\n0\r\n\r\n"))
+        return False
+
+    async with origin(script) as server, opened(server.url, connect=False) as source:
+        with pytest.raises((Unreachable, BadAnswer)):
+            await read_range(source, b"file", 0, 100, PIN)
 
 
 # -- proxies -----------------------------------------------------------------------
