@@ -115,7 +115,7 @@ class ObjectSource:
         return Learned(verdict.stat, answer.url)
 
     async def _list_one_file(self, key: bytes) -> Listing:
-        """The listing of a root that is this one file, which was named by its last component."""
+        """The listing of a root that is this one file. Its name is the key's, percent-decoded and without a query."""
         stat = await self.stat(key)
         validator = stat.version.validator
         name = component(self._name_of(key))
