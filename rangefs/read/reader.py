@@ -59,6 +59,7 @@ class Reader:
         store.on_drop = self._dropped
         store.on_replace = self._replaced
         flights.on_stale = self.supersede
+        flights.max_full_bytes = max_full_bytes
 
     # -- opening and closing ---------------------------------------------------
 
@@ -234,7 +235,8 @@ class Reader:
         size = blob.size
         if size is None or not blob.ranges or blob.superseded:
             return
-        advice = blob.window.advise(start, end, size, waits, self._flights.budget.ahead_bytes)
+        room = min(self._flights.budget.ahead_bytes, self._store.ahead_bytes)
+        advice = blob.window.advise(start, end, size, waits, room)
         for span in requests(blob.index, advice.start, advice.end):
             self._flights.launch(blob, span.start, span.end, urgent=True)
         self._ahead(blob, advice.end, advice.ahead, advice.piece, size)
