@@ -77,3 +77,11 @@ virtual_environment() {
     die "pip could not install $what: see above"
   printf %s "$version" >"$stamp"
 }
+
+# azurite FOLDER : Microsoft's emulator of Azure's stores, from npm, with its programs in FOLDER/bin.
+azurite() {
+  have azurite-blob && return
+  have node npm || { have apt-get dpkg-query || die "install Node.js and npm, then run it again"; packages nodejs npm; }
+  say "Installing Azurite into $1"
+  npm install --silent --no-audit --no-fund --global --prefix "$1" azurite >/dev/null || die "npm could not install azurite"
+}

@@ -22,6 +22,7 @@ if [ ${#wanted[@]} != 0 ]; then
 fi
 virtual_environment .venv '.[test]'
 PATH="$PWD/.venv/bin:$PATH"
+azurite .venv
 
 say "Format, lint, types"
 ruff format --check .

@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"core"},  # for a type only
     "core": {"errors", "xxhash"},
     "store": {"errors", "core", "trio", "xxhash"},
-    "sources": {"errors", "core", "trio", "httpx", "h11"},
+    "sources": {"errors", "core", "trio", "httpx", "h11", "botocore", "google", "azure"},
     "read": {"errors", "core", "store", "sources", "trio"},
     "fs": {"errors", "core", "store", "sources", "read", "ops", "trio", "pyfuse3"},
     "ops": {"errors", "core", "trio"},

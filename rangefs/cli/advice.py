@@ -19,7 +19,7 @@ ADVICE: tuple[tuple[type[RangefsError], str], ...] = (
     (DeadlineExceeded, "is the server up, and the address right?"),
     (NotAListing, "give a folder whose index the server shows, or one file"),
     (NotFound, "check the path; a folder ends in /"),
-    (Denied, "see --netrc, --header-file, --bearer-token-file and --ca-file"),
+    (Denied, "see --profile, --anonymous, --netrc, --header-file, --bearer-token-file and --ca-file"),
     (TooManyRedirects, "give the address where it ends"),
     (BadAnswer, "'rangefs doctor SOURCE' says more"),
 )

@@ -118,12 +118,14 @@ def _url(given: str, schemes: tuple[str, ...]) -> SplitResult:
 
 
 SOURCE_SCHEMES = ("http", "https", "s3", "gs", "az", "webdav", "webdavs", "catalog+http", "catalog+https")
+VERBATIM = ("s3://",)  #: a key, as its own tools take it: nothing is decoded, spaces are spaces
 
 
 def source(given: str) -> str:
     """A SOURCE, as INTERFACE lists them."""
-    if any(ord(character) < 33 or ord(character) == 127 for character in given):
-        raise UsageError("holds a space or a control character: write it as %20")
+    verbatim = given.startswith(VERBATIM)
+    if any(ord(character) < 33 - verbatim or ord(character) == 127 for character in given):
+        raise UsageError("holds a control character" if verbatim else "holds a space: write it as %20")
     if not given.startswith("catalog+file:///"):
         _url(given, SOURCE_SCHEMES)
     return given

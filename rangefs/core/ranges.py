@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rangefs.core.validators import MAX_SIZE, Headers, body_length, compatible, is_etag, stat_of
+from rangefs.core.validators import MAX_SIZE, Headers, StatOf, body_length, compatible, is_etag, stat_of
 from rangefs.core.versions import Level, Stat, Version
 
 # Worth asking again, unchanged (SEMANTICS section 2). 5xx that are not here are the origin's settled opinion.
@@ -132,22 +132,34 @@ def parse_content_range(text: str) -> ContentRange | None:
     return ContentRange(first, last + 1, total)
 
 
-def judge(status: int, headers: Headers, key: bytes, start: int, end: int, pin: Version | None, now: float) -> Verdict:
+def judge(
+    status: int,
+    headers: Headers,
+    key: bytes,
+    start: int,
+    end: int,
+    pin: Version | None,
+    now: float,
+    stat_of: StatOf = stat_of,
+) -> Verdict:
     """The verdict on an answer to a GET of ``[start, end)`` of `key`, pinned to `pin` where one is given.
 
-    now  seconds since the epoch, for answers without a Date
+    now      seconds since the epoch, for answers without a Date
+    stat_of  how to read a version from headers
     """
     # rclone's S3 server answers ranges with status 200: its Content-Range makes it one, and has to be a good one.
     if status == 206 or (status == 200 and "content-range" in headers):
-        return _judge_part(headers, key, start, end, pin, now)
+        return _judge_part(headers, key, start, end, pin, now, stat_of)
     if status == 200:
-        return _judge_whole_for_range(headers, key, start, end, pin, now)
+        return _judge_whole_for_range(headers, key, start, end, pin, now, stat_of)
     if status == 416:
         return _judge_unsatisfied(headers)
     return _judge_status(status, pin)
 
 
-def judge_whole(status: int, headers: Headers, key: bytes, pin: Version | None, now: float) -> Verdict:
+def judge_whole(
+    status: int, headers: Headers, key: bytes, pin: Version | None, now: float, stat_of: StatOf = stat_of
+) -> Verdict:
     """The verdict on an answer to a plain GET of all of `key`, or to a HEAD."""
     if status != 200:
         return _judge_status(status, pin)
@@ -169,7 +181,9 @@ def _judge_status(status: int, pin: Version | None) -> Verdict:
     return Bad(f"unexpected status {status}")
 
 
-def _judge_part(headers: Headers, key: bytes, start: int, end: int, pin: Version | None, now: float) -> Verdict:
+def _judge_part(
+    headers: Headers, key: bytes, start: int, end: int, pin: Version | None, now: float, stat_of: StatOf
+) -> Verdict:
     if headers.get("content-type", "").lower().startswith("multipart/byteranges"):
         return Bad("several ranges in the answer, one was asked")
     found = parse_content_range(headers.get("content-range", ""))
@@ -200,7 +214,7 @@ def _confirms(pin: Version, seen: Stat) -> bool:
 
 
 def _judge_whole_for_range(
-    headers: Headers, key: bytes, start: int, end: int, pin: Version | None, now: float
+    headers: Headers, key: bytes, start: int, end: int, pin: Version | None, now: float, stat_of: StatOf
 ) -> Verdict:
     stat = stat_of(key, headers, body_length(headers), now)
     if pin is not None and not compatible(pin, stat):

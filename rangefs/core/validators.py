@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import mktime_tz, parsedate_tz
 
 from rangefs.core.versions import Level, Stat, Version
 
 Headers = Mapping[str, str]
+
+StatOf = Callable[[bytes, Headers, int | None, float], Stat]
+"""What an answer says of an object, in the way of its kind of origin: `stat_of` is a web server's."""
 
 # A validator made of time and size (nginx, and others) does not see a second write within its own second.
 # RFC 9110 8.8.2.2 asks for one second between Last-Modified and Date; a server's clock tick may hide one more.
@@ -100,12 +103,32 @@ def stat_of(key: bytes, headers: Headers, size: int | None, now: float) -> Stat:
     size  of the whole object, as this answer told it (Content-Range's total, or Content-Length of a whole body)
     now   seconds since the epoch, for answers that carry no Date
     """
+    modified_s = parse_date(headers.get("last-modified", "").strip())
+    served_s = parse_date(headers.get("date", "").strip())
+    young = modified_s is not None and modified_s > (now if served_s is None else served_s) - YOUNG_S
+    return _stat(key, headers, size, young=young)
+
+
+def stored_stat_of(version_header: str) -> StatOf:
+    """`stat_of` for an object store: it hashes content, so no object is young, and may give each version an id.
+
+    version_header  the header that carries the id (``x-amz-version-id``); "null" is no id (S3, versioning suspended)
+    """
+
+    def stat_of_stored(key: bytes, headers: Headers, size: int | None, now: float) -> Stat:
+        version_id = headers.get(version_header, "").strip()
+        return _stat(key, headers, size, young=False, version_id="" if version_id == "null" else version_id)
+
+    return stat_of_stored
+
+
+def _stat(key: bytes, headers: Headers, size: int | None, young: bool, version_id: str = "") -> Stat:
     etag = parse_etag(headers.get("etag", ""))
     last_modified = headers.get("last-modified", "").strip()
     modified_s = parse_date(last_modified)
-    served_s = parse_date(headers.get("date", "").strip())
-    young = modified_s is not None and modified_s > (now if served_s is None else served_s) - YOUNG_S
-    if etag:
+    if version_id:
+        level, validator = Level.IMMUTABLE, version_id
+    elif etag:
         level = Level.WEAK if young or is_weak(etag) else Level.STRONG
         validator = etag
     elif modified_s is not None:
@@ -133,8 +156,8 @@ def compatible(pin: Version, seen: Stat) -> bool:
 
     Sizes and encodings must agree where both are known. Tags must be equal, but for Apache, which gives a file
     just written ``W/"x"`` and ``"x"`` once it has aged. An answer without a tag is judged by its date where the
-    pin has one, else by its size. An answer that has a validator where the pin had none is another page. What a
-    version id or generation pins is pinned by the request itself.
+    pin has one, else by its size. An answer that has a validator where the pin had none is another page. Version
+    ids and generations are equal or they are not.
     """
     other = seen.version
     if pin.encoding != other.encoding:
@@ -142,12 +165,15 @@ def compatible(pin: Version, seen: Stat) -> bool:
     if pin.size is not None and other.size is not None and pin.size != other.size:
         return False
     if pin.level is Level.IMMUTABLE:
-        return True
+        return other.level is Level.IMMUTABLE and other.validator == pin.validator
     if pin.level is Level.NONE:
         return other.level is Level.NONE
     if not is_etag(pin.validator):
         modified_s = parse_date(pin.validator)
-        return modified_s is not None and seen.mtime_ns == modified_s * 1_000_000_000
+        if modified_s is None:
+            return False
+        # the shown time may be a catalog's
+        return parse_date(other.validator) == modified_s or seen.mtime_ns == modified_s * 1_000_000_000
     if is_etag(other.validator):
         return other.validator == pin.validator or pin.validator == "W/" + other.validator
     return pin.size is not None and pin.size == other.size

@@ -32,6 +32,7 @@ from rangefs.core.window import WHOLE
 from rangefs.errors import (
     Broken,
     DeadlineExceeded,
+    InvalidName,
     NameTooLong,
     NotFound,
     RangefsError,
@@ -43,7 +44,7 @@ from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.blob import Blob, agrees
 from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
-from rangefs.sources.base import Source
+from rangefs.sources.base import Finder, Source
 from rangefs.store.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ T = TypeVar("T")
 
 # A silent origin counts as failing after this where there is a cached version to show instead (SEMANTICS §5).
 VALIDATE_S = 2.0
+# A folder of a page or two is listed within this, which answers all that comes after; a huge one is not waited for.
+FIND_AFTER_S = 0.5
 # After a failure, what is stale is shown for this long before upstream is asked again.
 PAUSE_S = 5.0
 # `ls -l` where sizes are not listed: the attributes of this many following names are asked for at once.
@@ -126,13 +129,23 @@ class Namespace:
         """The node that a name stands for now. Raises `NotFound`, `NameTooLong`."""
         if len(name) > NAME_MAX:
             raise NameTooLong(f"{len(name)} bytes are too many for a name")
-        listing = await self._within(self._open_s, self.listing(folder))
-        entry = listing.by_name.get(name)
-        if entry is None and not listing.complete:
+        entry = await self._within(self._open_s, self._entry(folder, name))
+        if entry is None and folder.listing is not None and not folder.listing.complete:
             return await self._unlisted(folder, name)
         if entry is None:
             raise NotFound(f"no such name: {name!r}")
         return self.tree.child(folder, entry)
+
+    async def _entry(self, folder: Folder, name: bytes) -> Entry | None:
+        """From the folder's listing; where that takes long, by a question of its own beside it."""
+        if not isinstance(self._source, Finder) or self._settled(folder):
+            return (await self.listing(folder)).by_name.get(name)
+        with trio.move_on_after(FIND_AFTER_S):
+            return (await self.listing(folder)).by_name.get(name)
+        try:
+            return await self._source.find(folder.key, name)
+        except InvalidName:  # a hashed name
+            return (await self.listing(folder)).by_name.get(name)
 
     async def _unlisted(self, folder: Folder, name: bytes) -> Node:
         """A name that a listing known to be cut off does not have: upstream knows. Raises `NotFound`."""

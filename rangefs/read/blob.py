@@ -11,8 +11,8 @@ import trio
 
 from rangefs.core.entries import Entry
 from rangefs.core.intervals import IntervalMap
-from rangefs.core.validators import compatible
-from rangefs.core.versions import Stat, Version
+from rangefs.core.validators import compatible, is_etag
+from rangefs.core.versions import Level, Stat, Version
 from rangefs.core.window import Window
 from rangefs.errors import RangefsError, Stale
 from rangefs.read.flight import Flight
@@ -145,8 +145,15 @@ def agrees(entry: Entry, stat: Stat) -> bool:
     """Can `stat` be the version that the listing meant? A coarse time says nothing (its zone may be unknown)."""
     if entry.size is not None and stat.version.size is not None and entry.size != stat.version.size:
         return False
-    if entry.etag and stat.version.validator.startswith(("W/", '"')):
+    if entry.etag and _same_kind(entry.etag, stat.version):
         return entry.etag.removeprefix("W/") == stat.version.validator.removeprefix("W/")
     if entry.mtime_ns is not None and stat.mtime_ns is not None and entry.mtime_precision_ns <= 1_000_000_000:
         return entry.mtime_ns // 1_000_000_000 == stat.mtime_ns // 1_000_000_000
     return True
+
+
+def _same_kind(etag: str, version: Version) -> bool:
+    """Is the listing's validator of the kind that answers have? (A tag against a date or a number tells nothing.)"""
+    if version.level in (Level.NONE, Level.DATE):
+        return False
+    return is_etag(etag) == is_etag(version.validator)

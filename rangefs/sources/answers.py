@@ -6,6 +6,7 @@ import httpx
 import trio
 
 from rangefs.core.figures import UpstreamFigures
+from rangefs.core.listing.store_errors import StoreError, parse_store_error
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import KiB
 from rangefs.core.validators import Headers, body_length
@@ -21,12 +22,16 @@ from rangefs.sources.urls import Url
 DRAIN_BYTES = 64 * KiB
 # ... but only if it is there at once: it came with its head, as a rule.
 DRAIN_S = 0.2
+# The words that come with a refusal are worth a little more patience than a connection is.
+EXPLAIN_S = 2.0
+_REQUEST_IDS = ("x-amz-request-id", "x-ms-request-id", "x-guploader-uploadid")
 
 
 class Answer:
     """Status and headers, and a body that has not been read yet: iterate over it, once, for its raw pieces.
 
-    url  what answered, after redirects
+    url      what answered, after redirects
+    problem  why it says no, in the origin's own words, where it has any
 
     Iterating raises `Unreachable` where the body breaks off or stalls. Holds a slot of the peer's gate until closed.
     """
@@ -37,6 +42,7 @@ class Answer:
         self.status = response.status_code
         self.headers: Headers = _joined(response.headers.raw)
         self.url = url
+        self.problem: StoreError | None = None
         self._peer = peer
         self._figures = figures
         self._bandwidth = bandwidth
@@ -48,6 +54,15 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} of {redact_url(str(self.url))}>"
+
+    @property
+    def words(self) -> str:
+        """``: Code "message" (request id)``, to go behind an error of ours; "" where upstream said nothing."""
+        if self.problem is None:
+            return ""
+        message = f' "{self.problem.message}"' if self.problem.message else ""
+        request = self.problem.request_id or next((self.headers[n] for n in _REQUEST_IDS if n in self.headers), "")
+        return f": {self.problem.code}{message}" + (f" (request {request[:64]})" if request else "")
 
     def __aiter__(self) -> Answer:
         return self
@@ -66,6 +81,41 @@ class Answer:
         self._figures.bytes += len(piece)
         await self._bandwidth.pay(len(piece))
         return piece
+
+    async def read(self, limit_bytes: int) -> bytes | None:
+        """The whole body, or None if it is larger than `limit_bytes`."""
+        parts: list[bytes] = []
+        size_bytes = 0
+        async for piece in self:
+            parts.append(piece)
+            size_bytes += len(piece)
+            if size_bytes > limit_bytes:
+                return None
+        return b"".join(parts)
+
+    async def explain(self) -> None:
+        """Reads why it says no, if it is a store's XML or JSON of usual size that is there at once: sets `problem`.
+
+        Cancelled: the answer is closed, which nobody holds yet.
+        """
+        if self.status < 300:
+            return
+        code = self.headers.get("x-ms-error-code", "")[:64]  # all that Azure says to a HEAD
+        self.problem = StoreError(code) if code.isalnum() else None
+        kind, length = self.headers.get("content-type", ""), body_length(self.headers)
+        if self._body.empty or (length or 0) > DRAIN_BYTES or not ("xml" in kind or "json" in kind):
+            return
+        try:
+            with trio.move_on_after(EXPLAIN_S) as scope:
+                try:
+                    self.problem = parse_store_error(await self.read(DRAIN_BYTES) or b"") or self.problem
+                except RangefsError:
+                    self._ended = True  # broken off: its status has to do
+            if scope.cancelled_caught:
+                self._drainable = False
+        except BaseException:
+            await self.aclose()
+            raise
 
     def expect_end(self) -> None:
         """All that was promised has been read: what `aclose` may still have to read is the end mark alone."""

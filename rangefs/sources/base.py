@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from rangefs.core.entries import Listing
+from rangefs.core.entries import Entry, Listing
 from rangefs.core.versions import Stat, Version
 
 
@@ -107,3 +107,14 @@ class Source(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections."""
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """A source that can tell one name of a folder without listing it: some folders have a million."""
+
+    async def find(self, folder: bytes, name: bytes) -> Entry | None:
+        """The entry that the listing of the folder key `folder` would have for `name`; None where it has none.
+
+        Raises `errors.InvalidName` for a name that only the listing can resolve, and as all methods of `Source` do.
+        """

@@ -9,41 +9,78 @@ from __future__ import annotations
 import hashlib
 import netrc
 from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
+from rangefs.core.listing.store_errors import StoreError
 from rangefs.core.redact import is_secret_header
 from rangefs.core.settings import UpstreamSettings
+from rangefs.core.validators import Headers
 from rangefs.errors import Denied, UsageError
-from rangefs.sources.urls import Origin
+from rangefs.sources.urls import Origin, Url
 
 # How often a token file is looked at: tokens live for minutes, a look is one stat(2) in a thread.
 LOOK_AGAIN_S = 5.0
 _SECRET_FILE_BYTES = 1 << 20  # a token or header file larger than this is a mistake
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that says no, as far as credentials may be the reason.
+
+    problem  the store's own words, where it has any
+    """
+
+    status: int
+    headers: Headers
+    problem: StoreError | None
+
+
+class Bearer(Protocol):
+    """Whoever speaks for us to upstream: proves who we are, to the right origins only."""
+
+    @property
+    def identity(self) -> str:
+        """Names the bearer without telling a secret; "" for nobody."""
+
+    async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """What to add to this very request, which has Host and `headers`, and no body. Called anew on each try.
+
+        Raises `Denied` where credentials can't be had.
+        """
+
+    async def renew(self, refusal: Refusal) -> bool:
+        """Is another try worth it, because something has been learned from the refusal, or renewed since?"""
+
+
 class Credentials:
     """The headers that `origin`, and only it, is sent beside those of each request.
+
+    stranger  the user did not name `origin`, a catalog did: no default entry of a netrc file is for it
 
     Raises `UsageError` at once for what can be seen to be wrong: a secret on the command line, a file that
     others may read, a secret that would cross a plain connection.
     """
 
-    def __init__(self, settings: UpstreamSettings, origin: Origin) -> None:
+    def __init__(self, settings: UpstreamSettings, origin: Origin, stranger: bool = False) -> None:
         self._origin = origin
         for name, _ in settings.headers:
             if is_secret_header(name):
                 raise UsageError(f"{name} is a secret: put the line into a file and use --header-file FILE")
         self._fixed = [_checked(name, value) for name, value in settings.headers]
-        secret = _read_header_file(settings.header_file) + _read_netrc(settings.netrc, origin.host)
+        secret = _read_header_file(settings.header_file) + _read_netrc(settings.netrc, origin.host, stranger)
         self._token_file = settings.bearer_token_file
-        self._token = _read_secret(self._token_file).strip() if self._token_file else ""
-        self._token_stamp = _stamp(self._token_file) if self._token_file else None
+        self._token = read_secret(self._token_file).strip() if self._token_file else ""
+        self._token_stamp = stamp_of(self._token_file) if self._token_file else None
         self._looked_at = float("-inf")
+        self._insecure_auth = settings.insecure_auth
         if any(is_secret_header(name) for name, _ in secret) or self._token_file:
-            _require_privacy(origin, settings.insecure_auth)
+            self.require_privacy()
         self._fixed += secret
 
     @property
@@ -58,17 +95,28 @@ class Credentials:
             :16
         ]
 
-    async def headers_for(self, origin: Origin) -> list[tuple[str, str]]:
-        """What to add to a request to `origin`; nothing unless it is the very one these were given for."""
-        if origin != self._origin:
+    @property
+    def authorizes(self) -> bool:
+        """Do the user's files already say who we are?"""
+        return self._token_file is not None or any(name == "authorization" for name, _ in self._fixed)
+
+    def require_privacy(self) -> None:
+        """Raises `UsageError` where a secret would cross a network in the clear, unasked."""
+        _require_privacy(self._origin, self._insecure_auth)
+
+    async def headers_for(self, method: str, url: Url, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """What to add to a request to `url`; nothing unless its origin is the very one these were given for."""
+        if url.origin != self._origin:
             return []
         if self._token_file is None:
             return self._fixed
         await self._look_again(self._token_file)
         return [*self._fixed, ("authorization", f"Bearer {self._token}")]
 
-    async def renew(self) -> bool:
-        """Looks at the token file now. True if there is another token in it, so that another try is worth it."""
+    async def renew(self, refusal: Refusal) -> bool:
+        """After a 401: looks at the token file now. True if there is another token in it."""
+        if refusal.status != 401:
+            return False
         before = self._token
         self._looked_at = float("-inf")
         if self._token_file is not None:
@@ -81,9 +129,9 @@ class Credentials:
             return
         self._looked_at = now
         # Abandoned where a deadline passes: the file may be on a network that is down.
-        stamp = await trio.to_thread.run_sync(_stamp, path, abandon_on_cancel=True)
+        stamp = await trio.to_thread.run_sync(stamp_of, path, abandon_on_cancel=True)
         if stamp is not None and stamp != self._token_stamp:
-            self._token = (await trio.to_thread.run_sync(_read_secret, path, abandon_on_cancel=True)).strip()
+            self._token = (await trio.to_thread.run_sync(read_secret, path, abandon_on_cancel=True)).strip()
             self._token_stamp = stamp
 
 
@@ -100,7 +148,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761 section 6.3
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def stamp_of(path: Path) -> tuple[int, int] | None:
     """Changes when the file is replaced or written; None while it is not there (rotation may take a moment)."""
     try:
         status = path.stat()
@@ -109,7 +157,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_ino
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
     """The text of a file that only its owner can read."""
     try:
         with path.open(encoding="utf-8") as file:
@@ -127,7 +175,7 @@ def _read_header_file(path: Path | None) -> list[tuple[str, str]]:
     """``Name: value`` lines, as curl's ``-H @file``; empty lines and lines that begin with # are skipped."""
     if path is None:
         return []
-    lines = (line.strip() for line in _read_secret(path).splitlines())
+    lines = (line.strip() for line in read_secret(path).splitlines())
     pairs = []
     for line in lines:
         if line and not line.startswith("#"):
@@ -155,13 +203,14 @@ def _checked(name: str, value: str) -> tuple[str, str]:
     return name.lower(), value
 
 
-def _read_netrc(path: Path | None, host: str) -> list[tuple[str, str]]:
-    """Basic credentials of `host` (or the default entry) from a netrc file, as curl's ``--netrc-file``."""
+def _read_netrc(path: Path | None, host: str, named_only: bool) -> list[tuple[str, str]]:
+    """Basic credentials of `host` (or the default entry, unless `named_only`), as curl's ``--netrc-file``."""
     if path is None:
         return []
-    _read_secret(path)  # checks that nobody else can
+    read_secret(path)  # checks that nobody else can
     try:
-        found = netrc.netrc(str(path)).authenticators(host)
+        entries = netrc.netrc(str(path))
+        found = entries.hosts.get(host) if named_only else entries.authenticators(host)
     except netrc.NetrcParseError as error:
         raise UsageError(f"{path}, line {error.lineno}: not understood") from None  # its message may quote a secret
     if found is None:

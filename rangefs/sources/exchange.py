@@ -30,7 +30,7 @@ from rangefs.errors import RangefsError, TooManyRedirects, Unreachable
 from rangefs.sources.answers import Answer
 from rangefs.sources.bandwidth import Bandwidth
 from rangefs.sources.base import Ticket
-from rangefs.sources.credentials import Credentials
+from rangefs.sources.credentials import Bearer, Credentials, Refusal
 from rangefs.sources.dial import Dialer, tls_context
 from rangefs.sources.failures import Translated
 from rangefs.sources.peers import OriginDown, Peer
@@ -40,6 +40,14 @@ from rangefs.sources.urls import Origin, Url, parse_url
 
 CONNECT_TIMEOUT_S = 5.0
 STALL_TIMEOUT_S = 10.0
+# Codes of stores that mean "try again" under statuses that do not (S3 API Reference, "Error responses").
+AGAIN = frozenset(
+    {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "ServerBusy"}
+    | {"rateLimitExceeded", "userRateLimitExceeded"}  # Google's JSON API, under 403
+)
+# A refusal may teach more than one thing in turn: the region, the time, that credentials have expired.
+MAX_RENEWALS = 3
+REFUSALS = frozenset({400, 401, 403})
 # Redirect targets are other origins, with connections of their own worth keeping.
 IDLE_FACTOR = 2
 BASE_HEADERS = {"user-agent": f"rangefs/{__version__}", "accept": "*/*", "accept-encoding": "identity"}
@@ -64,7 +72,9 @@ class Ask:
 class Exchange:
     """All talk with the origins behind one mount.
 
-    root   where the mount is: credentials and custom headers are for its origin only
+    root     where the mount is: credentials and custom headers are for its origin only
+    bearer   who speaks for us; None: what the settings' files say (`Credentials`)
+    doors    which addresses may be reached; None: those of the Internet, and the kind of place where `root` is
     stall_timeout_s  the longest wait for a head, and for more of a body until the origin's own pace is known
     """
 
@@ -74,9 +84,11 @@ class Exchange:
         figures: UpstreamFigures,
         root: Url,
         stall_timeout_s: float = STALL_TIMEOUT_S,
+        bearer: Bearer | None = None,
+        doors: Doors | None = None,
     ) -> None:
         self.figures = figures
-        self.credentials = Credentials(settings, root.origin)
+        self.credentials: Bearer = Credentials(settings, root.origin) if bearer is None else bearer
         self._bandwidth = Bandwidth(settings.bwlimit_bytes_s)
         self._max_connections = settings.max_connections
         self._stall_s = stall_timeout_s
@@ -85,7 +97,7 @@ class Exchange:
         self._redirects = Redirects()
         dialer = Dialer(
             tls_context(settings.ca_file, settings.client_cert),
-            Doors(root.origin.host).may_reach,
+            (doors or Doors(root.origin.host)).may_reach,
             None if settings.proxy is None else parse_url(settings.proxy).origin,
         )
         self._transport = Transport(dialer, IDLE_FACTOR * settings.max_connections, CONNECT_TIMEOUT_S)
@@ -119,7 +131,7 @@ class Exchange:
 
     async def _answered(self, ask: Ask, ticket: Ticket) -> Answer:
         """Tries until an answer comes that another try would not better."""
-        failures, renewed = 0, False
+        failures, renewals = 0, 0
         failure: Unreachable
         while True:
             asked_s = None
@@ -132,12 +144,13 @@ class Exchange:
                 failure = error
                 failures += 1
             else:
-                if answer.status == 401 and not renewed and await self._renewed(answer):
-                    renewed = True
+                await answer.explain()
+                if answer.status in REFUSALS and renewals < MAX_RENEWALS and await self._renewed(answer):
+                    renewals += 1
                     continue
-                if answer.status not in ranges.RETRYABLE:
+                if not _worth_another_try(answer):
                     return answer
-                failure = Unreachable(f"{answer.url.origin} answers with status {answer.status}")
+                failure = Unreachable(f"{answer.url.origin} answers with status {answer.status}{answer.words}")
                 failures += 1
                 asked_s = retry.retry_after_s(answer.headers.get("retry-after", ""), time.time())
                 await answer.aclose()
@@ -157,9 +170,9 @@ class Exchange:
             await trio.sleep(delay_s)
 
     async def _renewed(self, answer: Answer) -> bool:
-        """After a 401: is there another token now? Then `answer` has been closed."""
+        """Has the bearer learned from a refusal how to do better? Then `answer` has been closed."""
         try:
-            renewed = await self.credentials.renew()
+            renewed = await self.credentials.renew(Refusal(answer.status, answer.headers, answer.problem))
         except BaseException:
             await answer.aclose()
             raise
@@ -272,7 +285,7 @@ class Exchange:
 
     async def _request(self, ask: Ask, url: Url, peer: Peer) -> httpx.Request:
         headers = {"host": url.origin.authority, **BASE_HEADERS, **ask.headers}
-        headers.update(await self.credentials.headers_for(url.origin))
+        headers.update(await self.credentials.headers_for(ask.method, url, ask.headers))
         return httpx.Request(
             ask.method,
             self._origin_url(url.origin),
@@ -298,6 +311,10 @@ class Exchange:
         if url is None:
             url = self._origin_urls[origin] = httpx.URL(f"{origin}/")
         return url
+
+
+def _worth_another_try(answer: Answer) -> bool:
+    return answer.status in ranges.RETRYABLE or (answer.problem is not None and answer.problem.code in AGAIN)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ block costs three quarters of the time elsewhere (kubevirt CDI 2809).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from ipaddress import ip_address
 
 from rangefs.errors import TooManyRedirects, UsageError
@@ -68,9 +69,10 @@ class Doors:
     is the address that the name resolved to, looked at on each connection.
     """
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, also: Collection[str] = ()) -> None:
+        """`home`: the host whose place is open; `also`: kinds of place that are, from the start."""
         self._home = home
-        self._kinds = {"global"}
+        self._kinds = {"global", *also}
 
     def may_reach(self, host: str, address: str) -> bool:
         kind = _kind(address)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 import httpx
 
@@ -123,3 +124,8 @@ def _without_dots(path: bytes) -> bytes:
     if segments[-1] in (b".", b".."):
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+def same_place(asked: Url, answered: Url) -> bool:
+    """Is it the same folder, perhaps spelled in another way?"""
+    return asked.origin == answered.origin and unquote_to_bytes(asked.path) == unquote_to_bytes(answered.path)

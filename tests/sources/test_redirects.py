@@ -140,8 +140,8 @@ def credentials(url: str = "https://host/", **settings: object) -> Credentials:
 )
 async def test_only_the_exact_origin_gets_them(url: str) -> None:
     ours = credentials(headers=(("X-Custom", "mine"),))
-    assert await ours.headers_for(parse_url("https://host/x").origin) == [("x-custom", "mine")]
-    assert await ours.headers_for(parse_url(url).origin) == []
+    assert await ours.headers_for("GET", parse_url("https://host/x"), {}) == [("x-custom", "mine")]
+    assert await ours.headers_for("GET", parse_url(url), {}) == []
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Cookie", "X-Auth-Token", "X-Api-Key", "Proxy-Authorization"])
@@ -182,7 +182,9 @@ def test_secrets_cross_no_plain_connection_unless_told_to(tmp_path: Path) -> Non
 async def test_netrc_is_asked_for_the_mounts_host(tmp_path: Path) -> None:
     path = secret_file(tmp_path, "machine host login me password hunter2\nmachine other login you password x\n")
     ours = credentials(netrc=path)
-    assert await ours.headers_for(parse_url("https://host/").origin) == [("authorization", "Basic bWU6aHVudGVyMg==")]
+    assert await ours.headers_for("GET", parse_url("https://host/"), {}) == [
+        ("authorization", "Basic bWU6aHVudGVyMg==")
+    ]
     path.write_text("bogus hunter2\n")
     with pytest.raises(UsageError) as error:
         credentials(netrc=path)
@@ -193,15 +195,15 @@ async def test_a_token_file_is_read_again_when_it_changed(tmp_path: Path, autoju
     import trio
 
     path = secret_file(tmp_path, "one\n")
-    ours, here = credentials(bearer_token_file=path), parse_url("https://host/").origin
-    assert await ours.headers_for(here) == [("authorization", "Bearer one")]
+    ours, here = credentials(bearer_token_file=path), parse_url("https://host/")
+    assert await ours.headers_for("GET", here, {}) == [("authorization", "Bearer one")]
     new = secret_file(tmp_path, "two\n", "new")
     new.rename(path)
     await trio.sleep(LOOK_AGAIN_S)
-    assert await ours.headers_for(here) == [("authorization", "Bearer two")]
+    assert await ours.headers_for("GET", here, {}) == [("authorization", "Bearer two")]
     path.unlink()
     await trio.sleep(LOOK_AGAIN_S)
-    assert await ours.headers_for(here) == [("authorization", "Bearer two")]
+    assert await ours.headers_for("GET", here, {}) == [("authorization", "Bearer two")]
 
 
 async def test_a_401_is_asked_again_with_a_token_that_came_meanwhile(tmp_path: Path) -> None:
