@@ -12,9 +12,11 @@ traces but needs a ghost list that survives a remount.
 What counts as use is the caller's to say (`columns.VISITED`); reading a chunk
 for the first time does not, else each byte of a scan would count.
 
-Of an open file, chunks that were not read to their end (fetched ahead, or
-half-way through) are spared as long as there is something else, and no longer:
-a file larger than the cache must still be readable.
+Of an open file, chunks that came last and were not read to their end (fetched
+ahead, or half-way through) are spared as long as there is something else, and no
+longer: a file larger than the cache must still be readable. Only what came last, a
+sixteenth of the cache at most: a reader is served from memory as the bytes arrive, so most
+chunks of a scan are never seen to be read, and sparing them all would cost the hot set.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ from rangefs.core.columns import CONSUMED, LIVE, VISITED, ChunkColumns
 PATIENCE = 4096
 """Rows that one choice may spare before it takes what comes (about 1 ms): the loop that answers readers waits for it.
 A hot set of n chunks loses n/4096 of itself to this, once."""
+
+RECENT_ROWS = 64
+RECENT_SHARE = 16
+"""A sixteenth of what is stored. Not more: a hand that finds nothing but spared chunks comes round to the hot set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ def choose(
     patience = PATIENCE
     flags, numbers = chunks.flags, chunks.numbers
     count = len(chunks)
+    recent = _first_recent_row(chunks)
     for step in range(3 * count):
         if freed >= need_pages:
             break
@@ -72,10 +79,22 @@ def choose(
                 spared(row)
                 patience -= 1
                 continue
-            if step < 2 * count and not flag & CONSUMED and held(numbers[row]):
+            if row >= recent and step < 2 * count and not flag & CONSUMED and held(numbers[row]):
                 patience -= 1
                 continue
         taken.append(row)
         seen.add(row)
         freed += chunks.pages[row]
     return Choice(tuple(taken), freed, hand)
+
+
+def _first_recent_row(chunks: ChunkColumns) -> int:
+    """Where the chunks begin that came last."""
+    row = len(chunks)
+    left = chunks.live_pages // RECENT_SHARE
+    for row in range(len(chunks) - 1, max(-1, len(chunks) - 1 - RECENT_ROWS), -1):
+        if chunks.flags[row] & LIVE:
+            left -= chunks.pages[row]
+            if left < 0:
+                return row + 1
+    return row

@@ -179,7 +179,8 @@ def compatible(pin: Version, seen: Stat) -> bool:
 
     Sizes and encodings must agree where both are known. Tags must be equal, but for Apache, which gives a file
     just written ``W/"x"`` and ``"x"`` once it has aged. An answer without a tag is judged by its date where the
-    pin has one, else by its size. Version ids and generations are equal or they are not.
+    pin has one, else by its size. An answer that has a validator where the pin had none is another page. Version ids
+    and generations are equal or they are not.
     """
     other = seen.version
     if pin.encoding != other.encoding:
@@ -189,7 +190,7 @@ def compatible(pin: Version, seen: Stat) -> bool:
     if pin.level is Level.IMMUTABLE:
         return other.level is Level.IMMUTABLE and version_id_of(other) == version_id_of(pin)
     if pin.level is Level.NONE:
-        return True
+        return other.level is Level.NONE
     if not is_etag(pin.validator):
         modified_s = parse_date(pin.validator)
         if modified_s is None:

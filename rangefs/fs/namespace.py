@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from urllib.parse import quote
 
 import trio
 
@@ -129,6 +130,8 @@ class Namespace:
         if len(name) > NAME_MAX:
             raise NameTooLong(f"{len(name)} bytes are too many for a name")
         entry = await self._within(self._open_s, self._entry(folder, name))
+        if entry is None and folder.listing is not None and not folder.listing.complete:
+            return await self._unlisted(folder, name)
         if entry is None:
             raise NotFound(f"no such name: {name!r}")
         return self.tree.child(folder, entry)
@@ -143,6 +146,15 @@ class Namespace:
             return await self._source.find(folder.key, name)
         except InvalidName:  # a hashed name
             return (await self.listing(folder)).by_name.get(name)
+
+    async def _unlisted(self, folder: Folder, name: bytes) -> Node:
+        """A name that a listing known to be cut off does not have: upstream knows. Raises `NotFound`."""
+        known = folder.children.get(name)
+        if isinstance(known, File) and not known.spent:
+            return known
+        key = folder.key + quote(name, safe="").encode()
+        stat = await self._within(self._open_s, self._source.stat(key))
+        return self.tree.child(folder, Entry(name, Kind.FILE, key, stat.version.size, stat.mtime_ns))
 
     async def _refresh(self, folder: Folder, question: Question) -> None:
         try:

@@ -147,12 +147,14 @@ class Tree:
             return
         if stat is None:
             del file.parent.children[file.name]
+            self._prune(file)
             return
         entry = Entry(file.name, Kind.FILE, file.key, stat.version.size, stat.mtime_ns)
         new = self._make(file.parent, entry)
         assert isinstance(new, File)
         new.blob = Blob(entry, stat)
         new.unsized = stat.version.size is None
+        self._prune(file)
 
     def update(self, folder: Folder, listing: Listing, now: float) -> list[bytes]:
         """A newer listing: returns the names that stand for something else now, or for nothing."""
@@ -167,6 +169,7 @@ class Tree:
             del folder.children[name]
             if isinstance(node, File):
                 node.spent = True
+            self._prune(node)
         return changed
 
     def remember(self, node: Node) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import trio
 
 from rangefs.core.figures import Figures
-from rangefs.core.versions import Version
+from rangefs.core.versions import Level, Version
 from rangefs.errors import Broken, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
 from rangefs.read.budget import Budget
@@ -37,6 +37,7 @@ WORTH_KEEPING = 64 << 10
 class Flights:
     """All flights of one mount.
 
+    max_full_bytes  files without any validator are fetched in one body up to this size
     on_stale  called when an answer has shown that a blob's version is not current any more
     """
 
@@ -54,6 +55,8 @@ class Flights:
         self.store = store
         self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
         self.timeout_s = timeout_s
+        self.landed_at = clock()  #: when a byte has last arrived
+        self.max_full_bytes = 0
         self.clock = clock
         self.on_stale: Callable[[Blob], None] = _nobody
         self._nursery = nursery
@@ -135,16 +138,24 @@ class Flights:
             before = flight.landed
             async with self.source.fetch(blob.key, before, flight.end, blob.version, flight.ticket) as body:
                 blob.pin(body.stat)
-                if body.stat.version.size is not None:
-                    self._trim(blob, flight, body.stat.version.size)
+                size = body.stat.version.size
+                if size is not None:
+                    self._trim(blob, flight, size)
+                    if self._is_loose(body.stat.version, size) and flight.end - flight.start < size:
+                        raise RangesIgnored("nothing would show that two ranges are of one version")
                 try:
                     async for data in body:
                         flight.land(data)
-                        flight.scope.deadline = self.clock() + self.timeout_s
+                        self.landed_at = self.clock()
+                        flight.scope.deadline = self.landed_at + self.timeout_s
                 except Unreachable:
                     empty = 0 if flight.landed > before else empty + 1
                     if empty >= EMPTY_BODIES:
                         raise
+
+    def _is_loose(self, version: Version, size: int) -> bool:
+        """Does nothing but its size tell a version from the next? Then only one body is sure to be of one version."""
+        return version.level is Level.NONE and size <= self.max_full_bytes
 
     def _trim(self, blob: Blob, flight: Flight, size: int) -> None:
         if size < flight.end:

@@ -16,7 +16,7 @@ from rangefs.core.figures import Figures
 from rangefs.core.histogram import DurationHistogram
 from rangefs.core.plan import requests
 from rangefs.core.versions import Version
-from rangefs.errors import BadAnswer, DeadlineExceeded, RangefsError, RangesIgnored, Stale
+from rangefs.errors import BadAnswer, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
 from rangefs.read.download import Download
 from rangefs.read.flight import Abandoned, Flight
@@ -28,6 +28,10 @@ Bytes = bytes | bytearray | memoryview
 
 # A download that ended and whose bytes were evicted before they were read is begun again this often for one read.
 DOWNLOADS = 2
+# So many reads may wait while nothing at all arrives, a second long; then the next ones fail at once. Below what the
+# kernel has slots for (fs.kernel.MAX_BACKGROUND): cached reads need some, however many are stuck.
+MOST_WAITING = 320
+SILENT_S = 1.0
 
 
 class Reader:
@@ -55,10 +59,12 @@ class Reader:
         self._max_full_bytes = max_full_bytes
         self._clock = clock
         self._open: dict[Version, Blob] = {}
+        self._waiting = 0
         self.latency = DurationHistogram()
         store.on_drop = self._dropped
         store.on_replace = self._replaced
         flights.on_stale = self.supersede
+        flights.max_full_bytes = max_full_bytes
 
     # -- opening and closing ---------------------------------------------------
 
@@ -145,16 +151,22 @@ class Reader:
     async def read(self, blob: Blob, start: int, end: int) -> Bytes:
         """Bytes ``[start, end)``, already clamped to the size: all of them, or an error.
 
-        Raises `DeadlineExceeded` after the read timeout, `Stale` where the version is gone, or what the flight
-        raised. Cancelled: flights under way go on for others.
+        Raises `DeadlineExceeded` after the read timeout, `Stale` where the version is gone, `Unreachable` at once
+        where too many wait for a silent upstream already, or what the flight raised. Cancelled: flights under way go on for others.
         """
         error = blob.recent_failure(start, self._clock())
         if error is not None and blob.index.find(start) is None:
             raise error
-        with trio.move_on_after(self._timeout_s):
-            if not blob.loaded:
-                await self.load(blob)
-            return await self._collect(blob, start, end)
+        if self._waiting >= MOST_WAITING and self._clock() - self._flights.landed_at > SILENT_S:
+            raise Unreachable(f"{MOST_WAITING} readers wait already, and upstream is silent")
+        self._waiting += 1
+        try:
+            with trio.move_on_after(self._timeout_s):
+                if not blob.loaded:
+                    await self.load(blob)
+                return await self._collect(blob, start, end)
+        finally:
+            self._waiting -= 1
         raise DeadlineExceeded(f"{self._flights.source.url(blob.key)}: read took longer than {self._timeout_s:g} s")
 
     async def _collect(self, blob: Blob, start: int, end: int) -> Bytes:
@@ -234,7 +246,8 @@ class Reader:
         size = blob.size
         if size is None or not blob.ranges or blob.superseded:
             return
-        advice = blob.window.advise(start, end, size, waits, self._flights.budget.ahead_bytes)
+        room = min(self._flights.budget.ahead_bytes, self._store.ahead_bytes)
+        advice = blob.window.advise(start, end, size, waits, room)
         for span in requests(blob.index, advice.start, advice.end):
             self._flights.launch(blob, span.start, span.end, urgent=True)
         self._ahead(blob, advice.end, advice.ahead, advice.piece, size)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rangefs.store.disk import Disk, is_folder, pages
-from rangefs.store.layout import Layout, generation_of
+from rangefs.store.layout import FOLDERS, Layout, generation_of
 
 MAX_CHUNKS = 4  #: bad chunks kept; one tells as much as a thousand
 MAX_FOLDERS = 3
@@ -28,10 +28,11 @@ def set_aside(disk: Disk, layout: Layout, everything: bool) -> int:
 
     Raises `OSError`.
     """
-    names = [name for name in disk.listdir(layout.root) if name not in ("lock", "aside")]
-    generations = [generation_of(name) for name in names]
-    if not everything:
-        names = [name for name in names if name in ("CURRENT", "CURRENT.next") or generation_of(name) is not None]
+    present = disk.listdir(layout.root)
+    generations = [generation_of(name) for name in present]
+    names = [name for name in present if name in ("CURRENT", "CURRENT.next") or generation_of(name) is not None]
+    if everything:
+        names += [name for name in present if name in FOLDERS and name != "aside"]
     if names:
         if not is_folder(disk, layout.aside):
             disk.mkdir(layout.aside)

@@ -29,7 +29,7 @@ from rangefs.store.disk import pages
 from rangefs.store.layout import FAN_OUT_BITS
 from rangefs.store.manifest import sync_path
 from rangefs.store.mending import Mending
-from rangefs.store.parts import Parts, StoredChunk
+from rangefs.store.parts import NO_LOCK, Parts, StoredChunk
 from rangefs.store.room import Room
 from rangefs.store.shelf import BadChunk, OpenChunk, Written, open_chunk, read_chunk, write_chunk
 
@@ -116,7 +116,7 @@ class Compaction:
     async def _merge(self, run: _Run) -> bool:
         """False: not now, the disk is busy with trouble."""
         parts = self._parts
-        if not parts.health.may_try("write", parts.now()):
+        if parts.lock_fd == NO_LOCK or not parts.health.may_try("write", parts.now()):
             return False
         needed = pages(data_offset_of(parts.namespace_text, run.version, run.length)) + pages(run.length)
         if not await self._room.reserve(needed):

@@ -79,6 +79,10 @@ class Disk:
     def mkdir(self, path: Path, mode: int = 0o700) -> None:
         os.mkdir(path, mode)
 
+    def make_private(self, path: Path) -> None:
+        """Mode 0700, for a folder that someone else made."""
+        os.chmod(path, 0o700)
+
     def rmdir(self, path: Path) -> None:
         os.rmdir(path)
 

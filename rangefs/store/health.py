@@ -51,9 +51,9 @@ class Health:
     def fail(self, activity: str, text: str, now: float) -> None:
         self._troubles[activity] = _Trouble(text, now + RETRY_S)
 
-    def note(self, activity: str, text: str, now: float) -> None:
-        """Something went wrong and is over: worth telling for a minute."""
-        self._troubles[activity] = _Trouble(text, now, now + TOLD_S)
+    def note(self, activity: str, text: str, now: float, for_s: float = TOLD_S) -> None:
+        """Something went wrong and is over, as far as one can tell: worth telling for a while."""
+        self._troubles[activity] = _Trouble(text, now, now + for_s)
 
     def clear(self, activity: str) -> None:
         self._troubles.pop(activity, None)

@@ -92,7 +92,7 @@ class Keeper:
         if await self._room.shrink():
             parts.health.clear("space")
         else:
-            parts.health.fail("space", "the cache disk has less free space than --min-free asks for", parts.now())
+            parts.health.fail("space", _why_no_space(parts), parts.now())
         await self._probe()
         if parts.manifest.broken is not None and parts.health.may_try("log", parts.now()):
             await self.mend_log()
@@ -299,6 +299,13 @@ class Keeper:
         if parts.lock_fd != NO_LOCK:
             fd, parts.lock_fd = parts.lock_fd, NO_LOCK
             await parts.threads.run(lambda: parts.disk.close(fd))
+
+
+def _why_no_space(parts: Parts) -> str:
+    """What keeps the cache over its limits though nothing more can go."""
+    if parts.space.used_pages > parts.space.limit_pages:
+        return "what is pinned takes more than --cache-size"
+    return "the cache disk has less free space than --min-free asks for"
 
 
 def sync_chunks(

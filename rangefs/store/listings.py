@@ -16,7 +16,7 @@ from rangefs.core.listingfile import KeptListing, decode_listing, encode_listing
 from rangefs.store.disk import PAGE, Disk, pages, read_all, write_all
 from rangefs.store.health import in_words
 from rangefs.store.layout import Layout, hex_name
-from rangefs.store.parts import Parts
+from rangefs.store.parts import NO_LOCK, Parts
 from rangefs.store.room import Room
 
 SHARE = 10  #: a tenth of the cache at most
@@ -44,7 +44,7 @@ class Listings:
         pieces = encode_listing(KeptListing(parts.namespace_text, key, payload, fetched_at_s))
         needed = pages(sum(map(len, pieces)))
         share = parts.settings.size_bytes // SHARE // PAGE
-        if needed > share // 2 or not parts.health.may_try("write", parts.now()):
+        if parts.lock_fd == NO_LOCK or needed > share // 2 or not parts.health.may_try("write", parts.now()):
             return
         name = key_hash(parts.namespace, key)
         while self._known and (self._pages + needed > share or len(self._known) >= MAX_FILES):

@@ -114,7 +114,7 @@ class Manifest:
             return await self._write_queue()
 
     async def _write_queue(self) -> bool:
-        if self.broken is not None:
+        if self.broken is not None or not self._logs:
             return False
         if not self._queue:
             return True

@@ -14,6 +14,8 @@ from rangefs.store.parts import Parts
 from rangefs.store.room import Room
 from rangefs.store.shelf import BadChunk
 
+READ_TOLD_S = 10.0  #: how long one failed read counts as trouble
+
 
 class Mending:
     """Sets bad chunks aside."""
@@ -30,7 +32,7 @@ class Mending:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             # Not the chunk's fault: it stays, but the reader must fetch these bytes now.
             parts.shelf.halve()
-            parts.health.note("read", in_words(error), parts.now())
+            parts.health.note("read", in_words(error), parts.now(), READ_TOLD_S)
             version = parts.version_of(chunk.number)
             if version is not None:
                 parts.on_drop(version, [chunk.chunk_id])
@@ -41,7 +43,7 @@ class Mending:
             return
         parts.figures.corrupt_chunks += 1
         if isinstance(error, OSError):
-            parts.health.note("read", in_words(error), parts.now())
+            parts.health.note("read", in_words(error), parts.now(), READ_TOLD_S)
         await self._set_aside(chunk)
 
     async def _set_aside(self, chunk: ChunkRow) -> None:

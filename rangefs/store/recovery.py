@@ -77,6 +77,8 @@ def make_folders(disk: Disk, layout: Layout) -> None:
         disk.mkdir(layout.root)
         with suppress(OSError):  # a parent that we may not read: then a power loss may take the new, empty folder
             sync_path(disk, layout.root.parent)
+    with suppress(OSError):  # not our folder: then at least all that is in it is ours alone
+        disk.make_private(layout.root)
     for folder in (layout.root / name for name in FOLDERS):
         if not is_folder(disk, folder):
             disk.mkdir(folder)

@@ -38,7 +38,7 @@ class OpenChunk:
     """A chunk with a descriptor and a verified header.
 
     users     worker threads that use the descriptor now: it is closed when the last is done
-    consumed  read up to here, as an offset in the object
+    read_pages  a bit for each page of the object in the chunk that was read since it was opened
     """
 
     fd: int
@@ -48,7 +48,16 @@ class OpenChunk:
     ephemeral: bool
     users: int = 0
     closing: bool = False
-    consumed: int = 0
+    read_pages: int = 0
+
+    def read_before(self, start: int, end: int) -> bool:
+        """Was every page of this range read before? From now on they were. (0.3 µs)"""
+        first = start // PAGE
+        asked = ((1 << ((end - 1) // PAGE - first + 1)) - 1) << (first - self.start // PAGE)
+        if self.read_pages & asked == asked:
+            return True
+        self.read_pages |= asked
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,7 @@ def write_chunk(disk: Disk, layout: Layout, name: ChunkName, pieces: Sequence[me
         remove(disk, layout, staged_id=name.chunk_id)
         raise
     parsed = ChunkHeader(name, offset, sums)
-    chunk = OpenChunk(fd, parsed, name.start, name.start + name.length, ephemeral, consumed=name.start)
+    chunk = OpenChunk(fd, parsed, name.start, name.start + name.length, ephemeral)
     return Written(chunk, len(header) + name.length)
 
 
@@ -117,7 +126,7 @@ def open_chunk(disk: Disk, layout: Layout, expected: ChunkName) -> OpenChunk:
         disk.close(fd)
         raise
     end = expected.start + expected.length
-    return OpenChunk(fd, header, expected.start, end, ephemeral, consumed=expected.start)
+    return OpenChunk(fd, header, expected.start, end, ephemeral)
 
 
 def check_identity(found: ChunkName, expected: ChunkName) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rangefs.core.settings import MiB
+from rangefs.core.settings import KiB, MiB
 from rangefs.store.disk import PAGE, DiskSpace
 
 FIXED_PAGES = 9  #: the folder and its five, lock, CURRENT, CURRENT.next
+LAST_BYTES = 256 * KiB  #: left free on any disk, for the manifest: a full one can't even say what it drops
 NAMES_A_PAGE = 64  #: folders that one page of their parent certainly holds
 
 
@@ -49,7 +50,7 @@ class Space:
         """Pages that must go before `pages` more may be written; 0 or less where there is room."""
         over_cap = self.used_pages + self.reserved_pages + pages - self.limit_pages
         over_free = -(-(self.keep_free_bytes - self.free_bytes) // PAGE) + self.reserved_pages + pages
-        return max(over_cap, over_free if self.keep_free_bytes else over_cap)
+        return max(over_cap, over_free)
 
     def reserve(self, pages: int) -> bool:
         """Take room for a write, if there is."""
@@ -76,4 +77,4 @@ class Space:
     def look(self, found: DiskSpace, keep_free_bytes: int) -> None:
         """Take in what statvfs said."""
         self.free_bytes = found.free_bytes
-        self.keep_free_bytes = keep_free_bytes
+        self.keep_free_bytes = max(keep_free_bytes, LAST_BYTES)

@@ -6,6 +6,7 @@ import os
 import resource
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
@@ -52,7 +53,8 @@ async def start(settings: CacheSettings, namespace: str, figures: CacheFigures, 
     """Everything that a store is made of. Raises `errors.CacheLocked`."""
     began = trio.current_time()
     threads = Threads()
-    layout = Layout(settings.folder)
+    # The folder may be a link to a larger disk.
+    layout = Layout(await threads.run(lambda: Path(os.path.realpath(settings.folder))))
     health = Health()
     try:
         found = await threads.run(lambda: find(disk, layout))

@@ -13,34 +13,32 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from rangefs.core.chunkfile import MAX_LENGTH, ChunkName, data_offset_of
+from rangefs.core.chunkfile import ChunkName
 from rangefs.core.columns import CONSUMED, PASSING, VISITED
 from rangefs.core.ledger import ChunkRow
 from rangefs.core.records import (
-    AddRecord,
     PinRecord,
     TouchRecord,
     ValidatedRecord,
 )
-from rangefs.core.settings import CacheSettings, Sync
+from rangefs.core.settings import CacheSettings
 from rangefs.core.versions import Stat, Version
 from rangefs.store import starting
+from rangefs.store.adding import Adding
 from rangefs.store.compaction import Compaction
-from rangefs.store.disk import Disk, pages
+from rangefs.store.disk import PAGE, Disk
 from rangefs.store.keeper import Keeper
-from rangefs.store.layout import FAN_OUT_BITS
 from rangefs.store.listings import Listings
 from rangefs.store.mending import Mending
 from rangefs.store.parts import Parts, StoredChunk
 from rangefs.store.room import Room
-from rangefs.store.shelf import BadChunk, OpenChunk, open_chunk, read_chunk, read_chunk_nowait, write_chunk
+from rangefs.store.shelf import BadChunk, OpenChunk, open_chunk, read_chunk, read_chunk_nowait
 
 if TYPE_CHECKING:
     from rangefs.core.figures import CacheFigures
 
 __all__ = ["Store", "StoredChunk", "StoredObject"]
 
-EXTRA_PAGES = 2  #: a new fan-out folder, and the log's growth
 NOTE_AGAIN_S = 1.0  #: a validation is not written down anew if the last one is that young
 
 
@@ -64,6 +62,7 @@ class Store:
         self._listings = Listings(parts, self._room, found.listings)
         self._compaction = Compaction(parts, self._room, self._mending)
         self._keeper = Keeper(parts, self._room, self._compaction, self._listings)
+        self._adding = Adding(parts, self._room, self._compaction, self._keeper)
 
     @classmethod
     async def open(
@@ -83,6 +82,14 @@ class Store:
     def reasons(self) -> tuple[str, ...]:
         """Why the cache is degraded, in plain words; empty when it is well."""
         return self._parts.health.reasons
+
+    @property
+    def ahead_bytes(self) -> int:
+        """How far ahead of its readers it is worth fetching, all files together: an eighth of the cap.
+
+        What is fetched further ahead pushes out what was fetched just before, unread, and both are fetched again.
+        """
+        return self._parts.space.limit_pages * PAGE // 8
 
     @property
     def on_drop(self) -> Callable[[Version, Sequence[int]], None]:
@@ -195,86 +202,7 @@ class Store:
         When this returns a chunk, it can be read, and SIGKILL can't take it. None: not kept (too large, all
         pinned, or the disk fails). Never raises for the disk. Cancelled half-way it may have kept the bytes, or not.
         """
-        parts = self._parts
-        pieces = [data] if isinstance(data, memoryview) else list(data)
-        length = sum(piece.nbytes for piece in pieces)
-        if not 0 < length <= MAX_LENGTH or not self._keeper.accepts():
-            return None
-        offset = data_offset_of(parts.namespace_text, version, length)
-        needed = pages(offset) + pages(length)
-        # More for a new folder and the log; they are not part of the chunk, and are counted when they are there.
-        if not await self._room.reserve(needed + EXTRA_PAGES):
-            return None
-        chunk = None
-        with trio.CancelScope(shield=True):
-            try:
-                chunk = await self._write(version, start, length, pieces, needed)
-            except OSError as error:
-                if await self._keeper.write_failed(error, needed):
-                    chunk = await self._write_again(version, start, length, pieces, needed)
-            finally:
-                parts.space.release(EXTRA_PAGES if chunk is not None else needed + EXTRA_PAGES)
-                parts.show()
-            if chunk is not None and parts.settings.sync is Sync.ALWAYS:
-                await self._keeper.commit()
-        return chunk
-
-    async def _write_again(
-        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int
-    ) -> StoredChunk | None:
-        """The second try after the disk was full and something was evicted; a third would keep the reader waiting."""
-        try:
-            return await self._write(version, start, length, pieces, needed)
-        except OSError as error:
-            await self._keeper.write_failed(error, needed)
-            return None
-
-    async def _write(
-        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int
-    ) -> StoredChunk | None:
-        """File, books, log. Raises `OSError` where the file can't be written."""
-        parts = self._parts
-        if not await self._keeper.ids_ready():
-            return None
-        chunk_id = parts.ledger.await_id()
-        parts.writing.add(chunk_id)
-        row = parts.ledger.row_of_version(parts.namespace, version)
-        mtime_ns = None if row is None else parts.ledger.objects.mtime_ns(row)
-        name = ChunkName(chunk_id, parts.namespace_text, version, mtime_ns, start, length)
-        always = parts.settings.sync is Sync.ALWAYS
-        try:
-            written = await parts.threads.run(lambda: write_chunk(parts.disk, parts.layout, name, pieces, always))
-        except OSError:
-            parts.gave_up(chunk_id)
-            raise
-        parts.space.settle(needed)
-        parts.written_bytes += written.written_bytes
-        parts.health.clear("write")
-        return await self._enter(version, written.chunk, needed)
-
-    async def _enter(self, version: Version, chunk: OpenChunk, needed: int) -> StoredChunk:
-        """The file is in its place: put it into the books and the log."""
-        parts = self._parts
-        chunk_id = chunk.header.name.chunk_id
-        row = parts.ledger.row_of_version(parts.namespace, version)
-        if row is None:
-            row = self._parts.new_object(version, None, 0.0)
-        number = parts.ledger.objects.numbers[row]
-        record = AddRecord(chunk_id, number, chunk.start, chunk.end - chunk.start, needed)
-        parts.folders.add((chunk.ephemeral, chunk_id >> FAN_OUT_BITS))
-        if chunk.ephemeral:
-            parts.ledger.add_ephemeral(record)
-        else:
-            parts.ledger.apply(record)
-            parts.manifest.append(record)
-            parts.dirty.add(chunk_id)
-            parts.dirty_folders.add(chunk_id >> FAN_OUT_BITS)
-        parts.writing.discard(chunk_id)
-        parts.shelf.put(chunk)
-        self._compaction.admitted(number, record.length)
-        if not chunk.ephemeral and not await parts.manifest.flush():
-            self._keeper.log_failed()
-        return StoredChunk(chunk.start, chunk.end, chunk_id)
+        return await self._adding.add(version, start, data)
 
     def read_nowait(self, chunk_id: int, start: int, end: int) -> memoryview | None:
         """Verified bytes ``[start, end)`` of the object, inside the chunk, if they are in memory. Never blocks.
@@ -286,7 +214,7 @@ class Store:
             return None
         found = read_chunk_nowait(self._parts.disk, chunk, start, end)
         if found is not None:
-            self._used(chunk, end)
+            self._used(chunk, start, end)
         return found
 
     async def read(self, chunk_id: int, start: int, end: int) -> memoryview | None:
@@ -305,13 +233,13 @@ class Store:
                 return None
             parts.shelf.acquire(chunk)
             try:
-                found = await parts.threads.run(lambda: read_chunk(parts.disk, chunk, start, end))
+                found = await parts.threads.run(lambda: read_chunk(parts.disk, chunk, start, end), for_reader=True)
             finally:
                 parts.shelf.release(chunk)
         except (BadChunk, OSError) as error:
             await self._mending.unreadable(row, error)
             return None
-        self._used(chunk, end)
+        self._used(chunk, start, end)
         return found
 
     async def _open(self, row: ChunkRow) -> OpenChunk | None:
@@ -321,7 +249,7 @@ class Store:
         assert object_row is not None
         version = parts.ledger.objects.version(object_row)
         name = ChunkName(row.chunk_id, parts.namespace_text, version, None, row.start, row.length)
-        opened = await parts.threads.run(lambda: open_chunk(parts.disk, parts.layout, name))
+        opened = await parts.threads.run(lambda: open_chunk(parts.disk, parts.layout, name), for_reader=True)
         if parts.ledger.chunk(row.chunk_id) is None:
             parts.disk.close(opened.fd)
             return None
@@ -378,14 +306,12 @@ class Store:
         parts.manifest.append(record)
         parts.show()
 
-    def _used(self, chunk: OpenChunk, end: int) -> None:
-        """Reading on is no second use; reading what was read before is."""
-        if end > chunk.consumed:
-            chunk.consumed = end
-            if end == chunk.end:
-                self._flag(chunk.header.name.chunk_id, CONSUMED)
-        else:
+    def _used(self, chunk: OpenChunk, start: int, end: int) -> None:
+        """Reading on is no second use; reading what was read before is. (The kernel reads ahead out of order.)"""
+        if chunk.read_before(start, end):
             self._visited(chunk.header.name.chunk_id)
+        elif end == chunk.end:
+            self._flag(chunk.header.name.chunk_id, CONSUMED)
 
     def _visited(self, chunk_id: int) -> None:
         if self._flag(chunk_id, VISITED):

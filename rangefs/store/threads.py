@@ -9,16 +9,22 @@ import trio
 
 T = TypeVar("T")
 
-WORKERS = 12
-"""Threads at most. Writes and cold reads wait for the disk, not for a processor."""
+WRITERS = 8
+READERS = 16
+"""Threads at most: they wait for the disk, not for a processor. Readers have their own, so that a disk that is slow
+to write (or to sync) keeps no reader waiting."""
 
 
 class Threads:
     """The store's own share of trio's threads, so that a slow disk can't take those of name lookups."""
 
     def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(WORKERS)
+        self._writers = trio.CapacityLimiter(WRITERS)
+        self._readers = trio.CapacityLimiter(READERS)
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work()`. Once begun it is waited for: cancellation never leaves a thread behind."""
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+    async def run(self, work: Callable[[], T], *, for_reader: bool = False) -> T:
+        """The result of `work()`. Once begun it is waited for: cancellation never leaves a thread behind.
+
+        for_reader  someone's read waits for it
+        """
+        return await trio.to_thread.run_sync(work, limiter=self._readers if for_reader else self._writers)

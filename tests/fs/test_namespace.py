@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.settings import CacheSettings, MountSettings, ViewSettings
 from rangefs.core.versions import Stat
-from rangefs.errors import Broken, Stale, Unreachable
+from rangefs.errors import Broken, NotFound, Stale, Unreachable
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.tree import File
 from rangefs.sources.offline import Offline
@@ -32,6 +32,7 @@ class Listed(ScriptedSource):
     entries: tuple[Entry, ...] = ()
     broken: Exception | None = None
     lists: int = 0
+    complete: bool = True
     gate: trio.Event = field(default_factory=trio.Event)
 
     async def list(self, key: bytes) -> Listing:
@@ -39,11 +40,13 @@ class Listed(ScriptedSource):
         await trio.lowlevel.checkpoint()
         if self.broken is not None:
             raise self.broken
-        return Listing(self.entries or (self.entry(),))
+        return Listing(self.entries or (self.entry(),), complete=self.complete)
 
     async def stat(self, key: bytes) -> Stat:
         if self.bug is not None:
             raise self.bug
+        if key not in (b"file", b"an%20other"):
+            raise NotFound("404")
         return await super().stat(key)
 
     def entry(self) -> Entry:
@@ -190,3 +193,28 @@ async def test_offline_nothing_is_asked_and_the_cache_is_shown(tmp_path: Path, c
             await h.read(file, 9 * MiB, 9 * MiB + 10)
         assert h.source.asked == []
         assert h.source.lists == 0
+
+
+async def test_a_name_that_a_cut_off_listing_does_not_have_is_asked_for(tmp_path: Path, content: bytes) -> None:
+    async with house(tmp_path, content) as h:
+        root = h.names.tree.root
+        h.source.complete = False
+        node = await h.names.lookup(root, b"an other")
+        assert isinstance(node, File)
+        assert node.size == len(content)
+        assert await h.names.lookup(root, b"an other") is node
+        with pytest.raises(NotFound):
+            await h.names.lookup(root, b"nothing")
+        h.source.complete = True
+        h.bench.later_s = 120
+        with pytest.raises(NotFound):
+            await h.names.lookup(root, b"an other")
+
+
+async def test_names_that_come_and_go_leave_no_nodes_behind(tmp_path: Path, content: bytes) -> None:
+    async with house(tmp_path, content, ttl_s=1) as h:
+        for size in range(5):
+            h.source.entries = (Entry(b"file", Kind.FILE, b"file", size=size),)
+            await h.file()  # nobody tells the kernel of it
+            h.bench.later_s += 2
+        assert len(h.names.tree.nodes) == 2, "the root, and the file"

@@ -222,6 +222,9 @@ class MemoryDisk(Disk):
                 raise FileExistsError(errno.EEXIST, "exists", str(path))
             self._make(path, True)
 
+    def make_private(self, path: Path) -> None:
+        pass
+
     def rmdir(self, path: Path) -> None:
         with self.lock_:
             if self._need(path).entries:

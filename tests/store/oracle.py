@@ -30,7 +30,7 @@ def content(index: int) -> bytes:
     return random.Random(index).randbytes(1 << 20)
 
 
-async def run_inline(self: Threads, work: Callable[[], object]) -> object:
+async def run_inline(self: Threads, work: Callable[[], object], *, for_reader: bool = False) -> object:
     """In the place of `Threads.run`: the same work at once, so that a run takes no longer than it must, and is the
     same each time."""
     await trio.lowlevel.checkpoint()

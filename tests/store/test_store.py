@@ -98,7 +98,18 @@ async def test_a_second_owner_is_refused_with_the_pid_of_the_first(tmp_path: Pat
             await Store.open(CacheSettings(tmp_path / "cache"), "x", CacheFigures())
 
 
+async def test_a_link_to_a_folder_is_a_cache_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "real")
+    async with opened(tmp_path / "cache") as (store, _):
+        assert store.reasons == ()
+        assert await store.add(A, 0, memoryview(b"x" * 100))
+    async with opened(tmp_path / "real") as (store, _):
+        assert len(await store.chunks(A)) == 1
+
+
 async def test_folder_and_files_are_private(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0o755)
     async with opened(tmp_path / "cache") as (store, _):
         await store.add(A, 0, memoryview(b"x" * 100))
         for path in [tmp_path / "cache", *(tmp_path / "cache").rglob("*")]:

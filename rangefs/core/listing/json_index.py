@@ -61,13 +61,14 @@ def _add_caddy(builder: FolderBuilder, item: dict[str, Any], place: Place, folde
     if target.where is not Where.CHILD:
         builder.refuse()
         return
-    component = target.component
+    component = target.component.removesuffix(b"/")
+    is_folder = item["is_dir"]
     # The size is that of a link's target, the time that of the link itself: it is not what the file will have.
     mtime = b"" if item.get("is_symlink") is True else _text(item, "mod_time")
     builder.add(
-        unquote_to_bytes(component.removesuffix(b"/")),
-        Kind.FOLDER if item["is_dir"] else Kind.FILE,
-        folder + component,
+        unquote_to_bytes(component),
+        Kind.FOLDER if is_folder else Kind.FILE,
+        folder + component + (b"/" if is_folder else b""),
         size=_size(item),
         mtime_ns=iso_ns(mtime),
     )
