@@ -83,6 +83,19 @@ def is_etag(validator: str) -> bool:
     return validator.endswith('"')
 
 
+def version_id_of(version: Version) -> str:
+    """The id of an IMMUTABLE version, without the tag that may stand before it."""
+    tag, at, version_id = version.validator.partition('"@')
+    return version_id if at and tag.startswith(('"', "W/")) else version.validator
+
+
+def tag_of(version: Version) -> str:
+    """The entity tag in a version's validator: all of it, or what stands before a version id; "" for none."""
+    if version.level is Level.IMMUTABLE:
+        return version.validator.removesuffix(version_id_of(version)).removesuffix("@")
+    return version.validator if is_etag(version.validator) else ""
+
+
 def content_encoding(headers: Headers) -> str:
     """The stored coding of the bytes, "" for identity."""
     coding = headers.get("content-encoding", "").strip().lower()
@@ -109,25 +122,35 @@ def stat_of(key: bytes, headers: Headers, size: int | None, now: float) -> Stat:
     return _stat(key, headers, size, young=young)
 
 
-def stored_stat_of(version_header: str) -> StatOf:
+def stored_stat_of(version_header: str, listed_by_tag: bool = False) -> StatOf:
     """`stat_of` for an object store: it hashes content, so no object is young, and may give each version an id.
 
     version_header  the header that carries the id (``x-amz-version-id``); "null" is no id (S3, versioning suspended)
+    listed_by_tag   the store's listings have ETags and no ids (S3), so the validator holds both: ``"tag"@id``
     """
 
     def stat_of_stored(key: bytes, headers: Headers, size: int | None, now: float) -> Stat:
         version_id = headers.get(version_header, "").strip()
-        return _stat(key, headers, size, young=False, version_id="" if version_id == "null" else version_id)
+        return _stat(
+            key,
+            headers,
+            size,
+            young=False,
+            version_id="" if version_id == "null" else version_id,
+            listed_by_tag=listed_by_tag,
+        )
 
     return stat_of_stored
 
 
-def _stat(key: bytes, headers: Headers, size: int | None, young: bool, version_id: str = "") -> Stat:
+def _stat(
+    key: bytes, headers: Headers, size: int | None, young: bool, version_id: str = "", listed_by_tag: bool = False
+) -> Stat:
     etag = parse_etag(headers.get("etag", ""))
     last_modified = headers.get("last-modified", "").strip()
     modified_s = parse_date(last_modified)
     if version_id:
-        level, validator = Level.IMMUTABLE, version_id
+        level, validator = Level.IMMUTABLE, f"{etag}@{version_id}" if etag and listed_by_tag else version_id
     elif etag:
         level = Level.WEAK if young or is_weak(etag) else Level.STRONG
         validator = etag
@@ -156,8 +179,8 @@ def compatible(pin: Version, seen: Stat) -> bool:
 
     Sizes and encodings must agree where both are known. Tags must be equal, but for Apache, which gives a file
     just written ``W/"x"`` and ``"x"`` once it has aged. An answer without a tag is judged by its date where the
-    pin has one, else by its size. An answer that has a validator where the pin had none is another page. Version
-    ids and generations are equal or they are not.
+    pin has one, else by its size. An answer that has a validator where the pin had none is another page. Version ids
+    and generations are equal or they are not.
     """
     other = seen.version
     if pin.encoding != other.encoding:
@@ -165,7 +188,7 @@ def compatible(pin: Version, seen: Stat) -> bool:
     if pin.size is not None and other.size is not None and pin.size != other.size:
         return False
     if pin.level is Level.IMMUTABLE:
-        return other.level is Level.IMMUTABLE and other.validator == pin.validator
+        return other.level is Level.IMMUTABLE and version_id_of(other) == version_id_of(pin)
     if pin.level is Level.NONE:
         return other.level is Level.NONE
     if not is_etag(pin.validator):

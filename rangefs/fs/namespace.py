@@ -25,8 +25,8 @@ from rangefs.core.figures import Figures
 from rangefs.core.intervals import IntervalMap
 from rangefs.core.listing import kept
 from rangefs.core.settings import MountSettings
-from rangefs.core.validators import compatible
-from rangefs.core.versions import Stat
+from rangefs.core.validators import compatible, tag_of
+from rangefs.core.versions import Level, Stat
 from rangefs.core.walk import Walk
 from rangefs.core.window import WHOLE
 from rangefs.errors import (
@@ -240,13 +240,21 @@ class Namespace:
             raise change
         if file.size == 0 and file.stat is None:
             return file.blob
-        if now - file.validated_at >= self._ttl_s and now - file.asked_at >= PAUSE_S:
+        if now - self._vouched_at(file) >= self._ttl_s and now - file.asked_at >= PAUSE_S:
             for flight in file.blob.flights:  # perhaps fetched ahead: someone waits for it now
                 flight.ticket.urgent = True
             await self._within(self._open_s, self._ask(file, self._validate))
             if file.spent:
                 raise Stale("the file has changed")
         return file.blob
+
+    def _vouched_at(self, file: File) -> float:
+        """When upstream last said that the pinned version is current: asked for it, or by listing its very tag."""
+        folder = file.parent
+        entry = folder.listing.by_name.get(file.name) if folder.listing is not None and not folder.recalled else None
+        if file.stat is not None and entry is not None and entry.key == file.key and _names_the_tag(entry, file.stat):
+            return max(file.validated_at, folder.listed_at)
+        return file.validated_at
 
     def opened(self, file: File) -> None:
         """There is one more handle."""
@@ -348,6 +356,8 @@ class Namespace:
             await self._pin_by_fetching(file, urgent)
             return
         age_s = self._wall() - known.validated_at_s
+        if _names_the_tag(file.entry, stat):
+            age_s = min(age_s, self._clock() - file.parent.listed_at)
         if 0 <= age_s < self._ttl_s:
             self._pinned(file, stat, self._clock() - age_s)
             return
@@ -495,3 +505,8 @@ class Namespace:
         if self._settings.offline:
             return True
         return then != NEVER and self._clock() - then < max(self._settings.stale_if_error_s, self._ttl_s)
+
+
+def _names_the_tag(entry: Entry, stat: Stat) -> bool:
+    """Does the listing say that this version is the current one, as surely as an answer would?"""
+    return stat.version.level >= Level.STRONG and bool(entry.etag) and entry.etag == tag_of(stat.version)

@@ -11,7 +11,7 @@ import trio
 
 from rangefs.core.entries import Entry
 from rangefs.core.intervals import IntervalMap
-from rangefs.core.validators import compatible, is_etag
+from rangefs.core.validators import compatible, is_etag, tag_of
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.core.window import Window
 from rangefs.errors import RangefsError, Stale
@@ -145,15 +145,10 @@ def agrees(entry: Entry, stat: Stat) -> bool:
     """Can `stat` be the version that the listing meant? A coarse time says nothing (its zone may be unknown)."""
     if entry.size is not None and stat.version.size is not None and entry.size != stat.version.size:
         return False
-    if entry.etag and _same_kind(entry.etag, stat.version):
-        return entry.etag.removeprefix("W/") == stat.version.validator.removeprefix("W/")
+    if is_etag(entry.etag) and tag_of(stat.version):
+        return entry.etag.removeprefix("W/") == tag_of(stat.version).removeprefix("W/")
+    if entry.etag and not is_etag(entry.etag) and stat.version.level is Level.IMMUTABLE:
+        return entry.etag == stat.version.validator
     if entry.mtime_ns is not None and stat.mtime_ns is not None and entry.mtime_precision_ns <= 1_000_000_000:
         return entry.mtime_ns // 1_000_000_000 == stat.mtime_ns // 1_000_000_000
     return True
-
-
-def _same_kind(etag: str, version: Version) -> bool:
-    """Is the listing's validator of the kind that answers have? (A tag against a date or a number tells nothing.)"""
-    if version.level in (Level.NONE, Level.DATE):
-        return False
-    return is_etag(etag) == is_etag(version.validator)

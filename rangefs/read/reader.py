@@ -152,7 +152,8 @@ class Reader:
         """Bytes ``[start, end)``, already clamped to the size: all of them, or an error.
 
         Raises `DeadlineExceeded` after the read timeout, `Stale` where the version is gone, `Unreachable` at once
-        where too many wait for a silent upstream already, or what the flight raised. Cancelled: flights under way go on for others.
+        where too many wait for a silent upstream already, or what the flight raised. Cancelled: flights under way go
+        on for others.
         """
         error = blob.recent_failure(start, self._clock())
         if error is not None and blob.index.find(start) is None:
@@ -197,9 +198,9 @@ class Reader:
 
     async def _from_store(self, blob: Blob, chunk_id: int, start: int, end: int) -> Bytes | None:
         """From a chunk; None where it turned out to be gone or bad: the index knows by then, look again."""
-        data = self._store.read_nowait(chunk_id, start, end)
-        if data is None:
-            data = await self._store.read(chunk_id, start, end)
+        found = self._store.read_nowait(chunk_id, start, end)
+        # What read_nowait gives is good until its next call: what is held across an await is a copy.
+        data: Bytes | None = bytes(found) if found is not None else await self._store.read(chunk_id, start, end)
         if data is None:
             blob.index.replace(0, max(end, blob.size or 0), chunk_id, None)
             blob.complete = False

@@ -18,7 +18,7 @@ from rangefs.core.listing.objects import Page
 from rangefs.core.listing.s3 import parse_s3_page
 from rangefs.core.ranges import Forbidden, Verdict
 from rangefs.core.settings import UpstreamSettings
-from rangefs.core.validators import Headers, stored_stat_of
+from rangefs.core.validators import Headers, stored_stat_of, version_id_of
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import BadAnswer, UsageError
 from rangefs.sources.answers import Answer
@@ -36,7 +36,7 @@ MAX_MOVES = 3  #: between regions, before we believe that they send us in circle
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
-_stat_of_stored = stored_stat_of("x-amz-version-id")
+_stat_of_stored = stored_stat_of("x-amz-version-id", listed_by_tag=True)
 
 
 class S3Source(BucketSource):
@@ -86,7 +86,7 @@ class S3Source(BucketSource):
         bucket = self._bucket_at(self._bearer.region)
         target = bucket.target + b"/" + quote(self._name(key), safe="/~").encode()
         if pin is not None and pin.level is Level.IMMUTABLE and self._reads_versions:
-            target += b"?versionId=" + quote(pin.validator, safe="").encode()
+            target += b"?versionId=" + quote(version_id_of(pin), safe="").encode()
         return Url(bucket.origin, target)
 
     async def _page(self, prefix: bytes, token: str, most: int | None) -> Page:

@@ -68,6 +68,10 @@ class Written:
     written_bytes: int
 
 
+# The kernel asks for 1 MiB at the most, which may lie across one block more.
+SCRATCH = (1 << 20) + 2 * BLOCK
+
+
 def write_chunk(disk: Disk, layout: Layout, name: ChunkName, pieces: Sequence[memoryview], sync: bool) -> Written:
     """Hash, write to staging, rename. Raises `OSError`; nothing is left behind then, if the disk lets us.
 
@@ -168,15 +172,19 @@ def read_chunk(disk: Disk, chunk: OpenChunk, start: int, end: int) -> memoryview
     return view[skip : skip + end - start]
 
 
-def read_chunk_nowait(disk: Disk, chunk: OpenChunk, start: int, end: int) -> memoryview | None:
-    """As `read_chunk`, if the pages are in memory and good; None in all other cases."""
+def read_chunk_nowait(disk: Disk, chunk: OpenChunk, start: int, end: int, scratch: memoryview) -> memoryview | None:
+    """As `read_chunk`, if the pages are in memory and good, and `scratch` can hold them; None in all other cases.
+
+    What it returns lies in `scratch`: reused memory is in the processor's cache, and nobody has to clear it first.
+    """
     first, offset, length, skip = _blocks(chunk, start, end)
-    buffer = bytearray(length)
+    if length > len(scratch):
+        return None
+    view = scratch[:length]
     try:
-        count = disk.preadv(chunk.fd, buffer, offset, NOWAIT)
+        count = disk.preadv(chunk.fd, view, offset, NOWAIT)
     except OSError:
         return None  # EAGAIN, or a file system without it, or worse: read() finds out
-    view = memoryview(buffer)
     if count != length or not verified(chunk.header, first, view):
         return None
     return view[skip : skip + end - start]
@@ -192,11 +200,15 @@ def _blocks(chunk: OpenChunk, start: int, end: int) -> tuple[int, int, int, int]
 
 
 class Shelf:
-    """Open chunks, least recently used first; at most `limit` descriptors, give or take those in use."""
+    """Open chunks, least recently used first; at most `limit` descriptors, give or take those in use.
+
+    scratch  where `read_chunk_nowait` reads to
+    """
 
     def __init__(self, disk: Disk, limit: int) -> None:
         self._disk = disk
         self._limit = limit
+        self.scratch = memoryview(bytearray(SCRATCH))
         self._open: OrderedDict[int, OpenChunk] = OrderedDict()
 
     def __len__(self) -> int:

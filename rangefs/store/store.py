@@ -207,12 +207,14 @@ class Store:
     def read_nowait(self, chunk_id: int, start: int, end: int) -> memoryview | None:
         """Verified bytes ``[start, end)`` of the object, inside the chunk, if they are in memory. Never blocks.
 
+        They are good until the next call: answer with them at once, or copy them.
+
         None: `read` them. That says nothing about the chunk.
         """
         chunk = self._parts.shelf.get(chunk_id)
         if chunk is None or not chunk.start <= start < end <= chunk.end:
             return None
-        found = read_chunk_nowait(self._parts.disk, chunk, start, end)
+        found = read_chunk_nowait(self._parts.disk, chunk, start, end, self._parts.shelf.scratch)
         if found is not None:
             self._used(chunk, start, end)
         return found

@@ -19,6 +19,9 @@ from rangefs.core.validators import (
     parse_etag,
     preconditions,
     stat_of,
+    stored_stat_of,
+    tag_of,
+    version_id_of,
 )
 from rangefs.core.versions import Level, Stat, Version
 from tests.core.captures import SERVERS, capture
@@ -175,3 +178,21 @@ def test_real_servers_give_versions_that_last(server: str) -> None:
     assert is_etag(stat.version.validator) is ("etag" in answer.headers)
     part = capture(server, "range-206")
     assert compatible(stat.version, stat_of(b"text.txt", part.headers, 112_000, NOW))
+
+
+def test_a_version_id_may_have_the_tag_before_it_that_listings_know() -> None:
+    seen = stored_stat_of("x-id", listed_by_tag=True)
+    both = seen(b"k", {"etag": '"t"', "x-id": 'odd"@id'}, 1, 0.0).version
+    assert (both.level, tag_of(both), version_id_of(both)) == (Level.IMMUTABLE, '"t"', 'odd"@id')
+    bare = seen(b"k", {"x-id": "17"}, 1, 0.0).version
+    assert (tag_of(bare), version_id_of(bare)) == ("", "17")
+    plain = stored_stat_of("x-id")(b"k", {"etag": '"t"', "x-id": "17"}, 1, 0.0).version
+    assert (plain.validator, tag_of(plain), version_id_of(plain)) == ("17", "", "17")
+
+
+def test_version_ids_are_equal_or_they_are_not() -> None:
+    seen = stored_stat_of("x-id", listed_by_tag=True)
+    pin = seen(b"k", {"etag": '"t"', "x-id": "1"}, 1, 0.0).version
+    assert compatible(pin, seen(b"k", {"x-id": "1"}, 1, 0.0))
+    assert not compatible(pin, seen(b"k", {"etag": '"t"', "x-id": "2"}, 1, 0.0))
+    assert not compatible(pin, seen(b"k", {"etag": '"t"'}, 1, 0.0))
