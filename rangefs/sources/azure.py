@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from rangefs.core.figures import UpstreamFigures
@@ -21,7 +22,7 @@ from rangefs.core.ranges import Bad, Forbidden, Verdict
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.validators import Headers, stored_stat_of
 from rangefs.core.versions import Level, Stat, Version
-from rangefs.errors import UsageError
+from rangefs.errors import Denied, UsageError
 from rangefs.sources.answers import Answer
 from rangefs.sources.azure_credentials import API_VERSION, AzureAccount, account_of
 from rangefs.sources.base import Ticket
@@ -33,6 +34,10 @@ PAGE_BLOBS = 5000  #: the service's own largest page ("List Blobs", maxresults)
 # Microsoft, "Naming rules and restrictions": an account is a host name's first label, a container may be $root...
 _ACCOUNT = re.compile(r"[a-z0-9-]{3,63}")
 _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}|\$(?:root|web|logs)")
+
+_SHORTENED = {b"", b".", b".."}
+# Azure answers 409 to a read of what has to be brought back from the archive first.
+_ARCHIVED = {"BlobArchived", "BlobBeingRehydrated"}
 
 _stat_of_stored = stored_stat_of("x-ms-version-id")
 
@@ -74,8 +79,10 @@ class AzureSource(BucketSource):
     # -- objects -----------------------------------------------------------------
 
     def _at(self, key: bytes, pin: Version | None = None) -> Url:
-        # Slashes are encoded, too: nothing on the way takes a/../x for a path then.
-        target = self._container + b"/" + quote(self._name(key), safe="~").encode()
+        name = self._name(key)
+        # Nothing on the way may take a/../x or a//x for a path that it can shorten.
+        plain = _SHORTENED.isdisjoint(name.split(b"/"))
+        target = self._container + b"/" + quote(name, safe="/~" if plain else "~").encode()
         if pin is not None and pin.level is Level.IMMUTABLE and self._reads_versions:
             target += b"?versionid=" + quote(pin.validator, safe="").encode()
         return Url(self._origin, target)
@@ -107,6 +114,11 @@ class AzureSource(BucketSource):
             had_asked, self._reads_versions = self._reads_versions, False
             return had_asked
         return await super()._another_way(verdict, key, pin)
+
+    def _refuse(self, verdict: Verdict, where: str, answer: Answer) -> NoReturn:
+        if answer.problem is not None and answer.problem.code in _ARCHIVED:
+            raise Denied(f"{where}: archived{answer.words}")
+        super()._refuse(verdict, where, answer)
 
 
 def _with_query(ask: Ask, query: bytes) -> Ask:

@@ -61,9 +61,9 @@ def account_of(name: str, settings: UpstreamSettings, environment: Mapping[str, 
     settled.require_privacy()
     try:
         from rangefs.sources.entra import entra_bearer
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise UsageError(
-            f"az:// needs {error.name} to sign in, which comes with: pip install 'rangefs[azure]' "
+            f"az:// needs {error.name or 'azure-identity'} to sign in, which comes with: pip install 'rangefs[azure]' "
             "(or use --anonymous, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN)"
         ) from error
     return AzureAccount(endpoint, entra_bearer(settled, endpoint.origin))

@@ -13,12 +13,11 @@ from typing import NoReturn
 import trio
 
 from rangefs.core import names
-from rangefs.core.entries import Entry, Kind, Listing
+from rangefs.core.entries import Entry, Listing
 from rangefs.core.listing.folder import MAX_ENTRIES
 from rangefs.core.listing.objects import Page, listing_of
 from rangefs.core.ranges import Missing, Part, Verdict
-from rangefs.core.settings import MiB, UpstreamSettings
-from rangefs.core.validators import is_etag
+from rangefs.core.settings import KiB, MiB, UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, NotAListing, NotFound, RangefsError, TooLarge, Unreachable
 from rangefs.sources.answers import Answer
@@ -30,8 +29,8 @@ from rangefs.sources.urls import Url
 
 # A name has 1,024 bytes, six times as many in JSON at worst; the rest of an entry some 200 (Google) to 900 (Azure).
 PAGE_LIMIT_BYTES = 64 * MiB
-# Parsing more than this takes tens of milliseconds, in which nobody else would be served.
-_ASIDE_BYTES = MiB
+# Parsing more than this takes some 10 milliseconds, in which nobody else would be served.
+_ASIDE_BYTES = 256 * KiB
 # A page may be empty though others follow (a store that skips deleted objects); for ever, it would be a broken one.
 _EMPTY_PAGES = 1000
 # A listing that was cut off is gone on with for so long; its first pages are then as old as metadata may get.
@@ -132,25 +131,28 @@ class BucketSource(ObjectSource):
         self._file_key = name
 
     async def _has_any(self, prefix: bytes) -> bool:
+        page = await self._first(prefix)
+        return bool(page.objects or page.prefixes)
+
+    async def _first(self, prefix: bytes) -> Page:
+        """A page with the first entry below `prefix`, an empty one where there is none: stores may begin with such."""
         token = ""
         for _ in range(_EMPTY_PAGES):
             page = await self._page(prefix, token, 1)
-            if page.objects or page.prefixes:
-                return True
-            if not page.next_token or page.next_token == token:
-                break
+            if page.objects or page.prefixes or page.next_token in ("", token):
+                return page
             token = page.next_token
-        return False
+        raise BadAnswer(f"{self._shown(prefix)}: the pages of this listing have no end")
 
     async def list(self, key: bytes) -> Listing:
         if self._file_key is not None:
-            return await self._list_the_object(self._file_key)
+            return await self._list_one_file(self._file_key)
         folder = key if not key or key.endswith(b"/") else key + b"/"
         pages = await self._pages(self._name(folder))
         if len(pages) == 1:
             return listing_of(pages, self._name(folder), folder)
         # 100,000 names take a third of a second
-        return await trio.to_thread.run_sync(listing_of, pages, self._name(folder), folder)
+        return await trio.to_thread.run_sync(listing_of, pages, self._name(folder), folder, abandon_on_cancel=True)
 
     async def _parsed(self, ask: Ask, parse: Callable[[bytes], Page], where: str) -> Page:
         """The page that answers `ask`. Raises what its refusal means, `NotAListing` and `TooLarge`."""
@@ -165,7 +167,7 @@ class BucketSource(ObjectSource):
                     raise TooLarge(f"{where}: a page of the listing is over {PAGE_LIMIT_BYTES // MiB} MiB")
         try:
             if len(body) > _ASIDE_BYTES:
-                return await trio.to_thread.run_sync(parse, bytes(body))
+                return await trio.to_thread.run_sync(parse, bytes(body), abandon_on_cancel=True)
             return parse(bytes(body))
         except NotAListing as error:
             raise NotAListing(f"{where}: {error}") from error
@@ -189,13 +191,15 @@ class BucketSource(ObjectSource):
 
     async def find(self, folder: bytes, name: bytes) -> Entry | None:
         """`base.Finder`: by two small listings side by side, which say of it what the folder's own would."""
+        if self._file_key is not None:
+            return (await self.list(folder)).by_name.get(name)
         key, prefix = self._name(folder) + names.unescape(name), self._name(folder)
         found: list[Page] = []
         failures: list[RangefsError] = []
 
         async def look(beginning: bytes) -> None:
             try:
-                found.append(await self._page(beginning, "", 1))
+                found.append(await self._first(beginning))
             except RangefsError as error:
                 failures.append(error)
                 nursery.cancel_scope.cancel()
@@ -211,12 +215,8 @@ class BucketSource(ObjectSource):
         below = Page((), tuple(below for below in prefixes if below.startswith(key + b"/")))
         return listing_of((itself, below), prefix, folder).by_name.get(name)
 
-    async def _list_the_object(self, key: bytes) -> Listing:
-        stat = await self.stat(key)
-        version = stat.version
-        comparable = version.level is Level.IMMUTABLE or is_etag(version.validator)
-        etag = version.validator if comparable else ""
-        return Listing((Entry(names.component(key).name, Kind.FILE, key, version.size, stat.mtime_ns, etag=etag),))
+    def _name_of(self, key: bytes) -> bytes:
+        return key
 
 
 def shown(name: bytes) -> str:

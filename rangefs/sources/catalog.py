@@ -83,6 +83,11 @@ class CatalogSource(ObjectSource):
     def __repr__(self) -> str:
         return f"<CatalogSource {self._address}>"
 
+    @property
+    def failing(self) -> bool:
+        """One host of many that does not answer says nothing of the others."""
+        return False
+
     # -- the list ------------------------------------------------------------------
 
     async def connect(self) -> None:
@@ -174,11 +179,13 @@ class CatalogSource(ObjectSource):
         """What `ask` comes to with the first mirror that answers, which is kept. Raises the first mirror's error."""
         error: RangefsError | None = None
         for _ in file.urls:
+            asked = self._mirrors.get(file.path, 0)
             try:
                 return await ask()
             except _MIRROR_FAILED as failure:
                 error = error or failure
-                self._mirrors[file.path] = self._mirrors.get(file.path, 0) + 1
+                if self._mirrors.get(file.path, 0) == asked:  # nobody else has seen it fail
+                    self._mirrors[file.path] = asked + 1
         assert error is not None
         raise error
 

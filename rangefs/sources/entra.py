@@ -43,4 +43,4 @@ class _DefaultCredential:
 
 def _words(error: AzureError) -> str:
     """The first line: the rest is a list of everything that was tried."""
-    return " ".join(str(error.message).partition("\n")[0].split())[:200]
+    return " ".join(str(error.message).partition("\n")[0].split()).rstrip(".")[:200]

@@ -41,7 +41,10 @@ from rangefs.sources.urls import Origin, Url, parse_url
 CONNECT_TIMEOUT_S = 5.0
 STALL_TIMEOUT_S = 10.0
 # Codes of stores that mean "try again" under statuses that do not (S3 API Reference, "Error responses").
-AGAIN = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "ServerBusy"})
+AGAIN = frozenset(
+    {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "ServerBusy"}
+    | {"rateLimitExceeded", "userRateLimitExceeded"}  # Google's JSON API, under 403
+)
 # A refusal may teach more than one thing in turn: the region, the time, that credentials have expired.
 MAX_RENEWALS = 3
 REFUSALS = frozenset({400, 401, 403})

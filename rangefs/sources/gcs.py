@@ -106,8 +106,9 @@ def _bearer(settings: UpstreamSettings, origin: Origin) -> Bearer:
     settled.require_privacy()
     try:
         from rangefs.sources.google import google_bearer
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise UsageError(
-            f"gs:// needs {error.name} to sign in, which comes with: pip install 'rangefs[gcs]' (or use --anonymous)"
+            f"gs:// needs {error.name or 'google-auth[requests]'} to sign in, "
+            "which comes with: pip install 'rangefs[gcs]' (or use --anonymous)"
         ) from error
     return google_bearer(settled, origin, settings.requester_pays)

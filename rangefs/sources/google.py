@@ -6,6 +6,7 @@ server or a token endpoint) happens at the first request, in a thread.
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC
 
@@ -37,17 +38,22 @@ class _DefaultCredentials:
         self._requester_pays = requester_pays
         self._credentials: GoogleCredentials | None = None
         self._project: str | None = None
+        self._lock = threading.Lock()  # a thread whose waiters have gone may still be at it
 
     def fetch(self) -> Expiring:
         """A fresh token. Raises `Denied`."""
         try:
-            if self._credentials is None:
-                self._credentials, self._project = google.auth.default(scopes=[SCOPE])
-            self._credentials.refresh(Request())
-            headers: dict[str, str] = {}
-            self._credentials.apply(headers)
+            with self._lock:
+                return self._fetched()
         except GoogleAuthError as error:
             raise Denied(f"no credentials from google-auth: {_words(error)}") from error
+
+    def _fetched(self) -> Expiring:
+        if self._credentials is None:
+            self._credentials, self._project = google.auth.default(scopes=[SCOPE])
+        self._credentials.refresh(Request())
+        headers: dict[str, str] = {}
+        self._credentials.apply(headers)
         if self._requester_pays and self._project:
             headers.setdefault("x-goog-user-project", self._project)
         expiry = self._credentials.expiry  # naive, UTC

@@ -118,16 +118,20 @@ class ObjectSource:
         """The listing of a root that is this one file. Its name is the key's, percent-decoded and without a query."""
         stat = await self.stat(key)
         validator = stat.version.validator
-        name = component(unquote_to_bytes(key.partition(b"?")[0]))
+        name = component(self._name_of(key))
         entry = Entry(
-            name=name.name,
-            kind=Kind.FILE,
-            key=key,
-            size=stat.version.size,
-            mtime_ns=stat.mtime_ns,
+            name.name,
+            Kind.FILE,
+            key,
+            stat.version.size,
+            stat.mtime_ns,
             etag=validator if validators.is_etag(validator) else "",
         )
         return Listing((entry,), escaped=int(name.escaped))
+
+    def _name_of(self, key: bytes) -> bytes:
+        """The raw name behind the key of a single file: here it is percent-encoded, perhaps with a query."""
+        return unquote_to_bytes(key.partition(b"?")[0])
 
     @asynccontextmanager
     async def fetch(self, key: bytes, start: int, end: int, pin: Version | None, ticket: Ticket) -> AsyncIterator[Body]:

@@ -11,6 +11,7 @@ from rangefs.core.entries import Kind
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level
 from rangefs.errors import NotFound, Stale
+from rangefs.sources.buckets import BucketSource
 from tests.conftest import StartServer
 from tests.emulators import Azurite, Emulator, FakeGcs
 from tests.sources.reading import opened, read_range
@@ -98,3 +99,14 @@ async def test_what_is_not_there_is_not_found(store: Emulator) -> None:
 async def test_an_empty_bucket_is_an_empty_folder(store: Emulator) -> None:
     async with opened(store.source, settings_of(store)) as source:
         assert (await source.list(b"")).entries == ()
+
+
+async def test_one_name_is_found_as_the_listing_has_it(store: Emulator) -> None:
+    for key in ("a", "a/inside", "a!", "only/inside", "100% +?#", "n" * 300):
+        store.put(key, b"x")
+    async with opened(store.source, settings_of(store)) as source:
+        assert isinstance(source, BucketSource)
+        listing = await source.list(b"")
+        for entry in listing.entries:
+            assert entry.name.startswith(b"%%") or await source.find(b"", entry.name) == entry
+        assert await source.find(b"", b"nothing") is None

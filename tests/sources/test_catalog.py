@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
@@ -148,3 +149,15 @@ async def test_an_unchanged_list_is_not_sent_again(monkeypatch: pytest.MonkeyPat
         with pytest.raises(NotFound):
             await tree.list(b"g/")
     assert statuses == [200, 304, 304]
+
+
+async def test_readers_who_meet_a_dead_mirror_together_all_find_the_living_one(tmp_path: Path) -> None:
+    async def gone(asked: Asked, wire: Wire) -> bool:
+        await wire.send(reply(404))
+        return True
+
+    async with origin(Honest(BODY)) as good, origin(gone) as bad:
+        source = listed(tmp_path, {"path": "f", "url": [bad.url + "f", good.url + "f"]})
+        async with opened(source) as tree, trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(tree.stat, b"f")

@@ -466,8 +466,10 @@ async def test_empty_pages_without_end_are_an_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(buckets, "_EMPTY_PAGES", 20)
     async with (
         origin(scripted(lambda asked: page(token=str(time.monotonic_ns())))) as server,
-        opened("s3://bucket/", settings(server)) as source,
+        opened("s3://bucket/", settings(server), connect=False) as source,
     ):
+        with pytest.raises(BadAnswer, match="no end"):
+            await source.connect()
         with pytest.raises(BadAnswer, match="no end"):
             await source.list(b"")
 

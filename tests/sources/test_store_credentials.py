@@ -256,3 +256,35 @@ def test_a_signature_is_not_sent_in_the_clear() -> None:
     settings = UpstreamSettings(endpoint_url="http://store.example")
     with pytest.raises(UsageError, match="not encrypted"):
         account_of("acc", settings, {"AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=planted"})
+
+
+async def test_an_archived_blob_is_denied_not_broken() -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(reply(409, {"x-ms-error-code": "BlobArchived"}))
+        return True
+
+    async with origin(script) as server:
+        settings = UpstreamSettings(endpoint_url=server.url, anonymous=True)
+        async with opened("az://account/container/", settings, connect=False) as source:
+            with pytest.raises(Denied, match="archived: BlobArchived"):
+                await read_range(source, b"file", 0, 10)
+
+
+async def test_googles_rate_limit_is_tried_again(no_pauses: None) -> None:
+    google, limited = Google(), json.dumps({"error": {"errors": [{"reason": "rateLimitExceeded"}]}}).encode()
+    refusals = 2
+
+    async def script(asked: Asked, wire: Wire) -> bool:
+        nonlocal refusals
+        asked.headers["authorization"] = "Bearer planted-0"
+        if refusals:
+            refusals -= 1
+            await wire.send(reply(403, {"Content-Type": "application/json"}, limited))
+            return True
+        return await google(asked, wire)
+
+    async with origin(script) as server:
+        settings = UpstreamSettings(endpoint_url=server.url, anonymous=True)
+        async with opened("gs://bucket/", settings, connect=False) as source:
+            assert await read_range(source, b"file", 0, 10) == BODY
+    assert refusals == 0
