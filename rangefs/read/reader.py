@@ -152,8 +152,8 @@ class Reader:
         """Bytes ``[start, end)``, already clamped to the size: all of them, or an error.
 
         Raises `DeadlineExceeded` after the read timeout, `Stale` where the version is gone, `Unreachable` at once
-        where too many wait for a silent upstream already, or what the flight raised. Cancelled: flights under way go on for
-        others.
+        where too many wait for a silent upstream already, or what the flight raised. Cancelled: flights under way go
+        on for others.
         """
         error = blob.recent_failure(start, self._clock())
         if error is not None and blob.index.find(start) is None:
