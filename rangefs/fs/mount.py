@@ -6,7 +6,7 @@
 3. One nursery runs everything: the FUSE loop, the store's background work,
    flights, the control socket, signals. When the FUSE loop ends (umount, a
    signal, ``rangefs umount``) the nursery is cancelled.
-4. The mount is closed, then the source, then the cache (its last commit).
+4. The mount is closed, then the cache (its last commit), then the source.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
 
 async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     figures = Figures()
-    store = await Store.open(settings.cache, settings.source, figures.cache)
+    source = open_source(settings.source, settings.upstream, figures.upstream)
+    if settings.offline:
+        source = Offline(source)
     try:
-        source = open_source(settings.source, settings.upstream, figures.upstream)
-        if settings.offline:
-            source = Offline(source)
+        store = await Store.open(settings.cache, source.identity, figures.cache)
         try:
             await source.connect()
             await _Mount(settings, source, store, figures).run(on_ready)
         finally:
             with trio.CancelScope(shield=True):
-                await source.aclose()
+                await store.close()
     finally:
         with trio.CancelScope(shield=True):
-            await store.close()
+            await source.aclose()
 
 
 class _Mount:

@@ -102,11 +102,11 @@ class Operations(pyfuse3.Operations):
         if name == b".":
             return self._known(folder)
         try:
-            return self._known(await self._names.lookup(folder, name))
+            return self._known(await self._names.folders.lookup(folder, name))
         except NotFound:
             absent = EntryAttributes()
             absent.st_ino = InodeT(0)
-            absent.entry_timeout = min(NEGATIVE_S, self._names.name_lasts_s(folder))
+            absent.entry_timeout = min(NEGATIVE_S, self._names.folders.name_lasts_s(folder))
             return absent
 
     @answers
@@ -151,7 +151,7 @@ class Operations(pyfuse3.Operations):
     @answers
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> int:
         folder = self._folder(inode)
-        self._folders[self._next_fh] = folder, await self._names.listing(folder)
+        self._folders[self._next_fh] = folder, await self._names.folders.listing(folder)
         self._next_fh += 1
         return self._next_fh - 1
 
@@ -254,7 +254,7 @@ class Operations(pyfuse3.Operations):
         view = self._settings.view
         attr.st_uid, attr.st_gid = view.uid, view.gid
         attr.st_blksize = IO_SIZE
-        attr.entry_timeout = self._names.name_lasts_s(node.parent) if node.parent else FOREVER_S
+        attr.entry_timeout = self._names.folders.name_lasts_s(node.parent) if node.parent else FOREVER_S
         if isinstance(node, Folder):
             attr.st_mode = pyfuse3.ModeT(self._folder_mode)
             attr.st_nlink = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ class House:
     invalidated: list[bytes]
 
     async def file(self) -> File:
-        node = await self.names.lookup(self.names.tree.root, b"file")
+        node = await self.names.folders.lookup(self.names.tree.root, b"file")
         assert isinstance(node, File)
         return node
 
@@ -168,7 +168,7 @@ async def test_a_listing_kept_from_an_earlier_mount_never_replaces_a_newer_one(t
         root = h.names.tree.root
         async with trio.open_nursery() as nursery:
             for _ in range(8):
-                nursery.start_soon(h.names.listing, root)
+                nursery.start_soon(h.names.folders.listing, root)
         assert root.listing is not None
         assert not root.recalled
         assert root.listing.entries[0].size == len(content) + 4
@@ -181,8 +181,8 @@ async def test_offline_nothing_is_asked_and_the_cache_is_shown(tmp_path: Path, c
         assert await h.read(file, 0, 200_000) == content[:200_000]
         await wait_all_tasks_blocked(0.05)
     async with house(tmp_path, content) as h:
-        h.bench.flights.source = h.names._source = Offline(h.source)
-        h.names._settings = replace(h.names._settings, offline=True)
+        h.bench.flights.source = h.names._source = h.names.folders._source = Offline(h.source)
+        h.names._asking.offline = True
         file = await h.file()
         await h.names.resolve(file)
         assert file.size == len(content), "ls -l shows what the cache knows"
@@ -199,16 +199,16 @@ async def test_a_name_that_a_cut_off_listing_does_not_have_is_asked_for(tmp_path
     async with house(tmp_path, content) as h:
         root = h.names.tree.root
         h.source.complete = False
-        node = await h.names.lookup(root, b"an other")
+        node = await h.names.folders.lookup(root, b"an other")
         assert isinstance(node, File)
         assert node.size == len(content)
-        assert await h.names.lookup(root, b"an other") is node
+        assert await h.names.folders.lookup(root, b"an other") is node
         with pytest.raises(NotFound):
-            await h.names.lookup(root, b"nothing")
+            await h.names.folders.lookup(root, b"nothing")
         h.source.complete = True
         h.bench.later_s = 120
         with pytest.raises(NotFound):
-            await h.names.lookup(root, b"an other")
+            await h.names.folders.lookup(root, b"an other")
 
 
 async def test_names_that_come_and_go_leave_no_nodes_behind(tmp_path: Path, content: bytes) -> None:
