@@ -1,9 +1,10 @@
-"""What the kernel lets us set for our own mount: background slots and read-ahead. Linux, sysfs and fusectl."""
+"""What the kernel lets us set for ourselves: background slots, read-ahead, descriptors. Linux, sysfs and fusectl."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -15,8 +16,18 @@ CONGESTION_THRESHOLD = 384
 # mapped page still pulls in no more than 64 pages.
 READ_AHEAD_KIB = 256
 
+DESCRIPTORS = 65536
+
 FUSECTL = Path("/sys/fs/fuse/connections")
 BDI = Path("/sys/class/bdi")
+
+
+def raise_descriptor_limit() -> None:
+    """Take what the hard limit allows: the cache keeps chunks open, and 1,024 descriptors are a shell's measure."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def tune(mountpoint: Path) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ import pyfuse3
 import trio
 
 from rangefs.core.figures import Figures
-from rangefs.core.settings import MountSettings
+from rangefs.core.settings import MountSettings, Weak
 from rangefs.errors import MountError, RangefsError
-from rangefs.fs.kernel import MAX_BACKGROUND, tune
+from rangefs.fs.kernel import MAX_BACKGROUND, raise_descriptor_limit, tune
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.operations import Operations
 from rangefs.fs.tree import Folder
@@ -54,6 +54,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
 
     Raises `RangefsError` (one line, says what to do) where it can't be mounted; nothing is left mounted then.
     """
+    raise_descriptor_limit()
     trio.run(_serve, settings, on_ready)
 
 
@@ -106,7 +107,8 @@ class _Mount:
         settings, figures = self._settings, self._figures
         timeout_s = settings.upstream.read_timeout_s
         flights = Flights(self._source, self._store, nursery, figures, settings.memory_bytes, timeout_s)
-        self._reader = Reader(flights, self._store, nursery, figures, timeout_s, settings.max_full_fetch_bytes)
+        whole_bytes, spool = settings.max_full_fetch_bytes, settings.weak is Weak.SPOOL
+        self._reader = Reader(flights, self._store, nursery, figures, timeout_s, whole_bytes, spool)
         self._names = Namespace(self._source, self._store, self._reader, settings, figures, nursery, _invalidate)
         self._operations = Operations(self._names, self._reader, settings)
 
@@ -169,7 +171,7 @@ async def _outlived(run: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             pyfuse3.terminate()

@@ -37,7 +37,8 @@ WORTH_KEEPING = 64 << 10
 class Flights:
     """All flights of one mount.
 
-    max_full_bytes  files without any validator are fetched in one body up to this size
+    max_full_bytes  loose files are fetched in one body up to this size
+    loose           what counts as loose: no validator at all (NONE), or also weak ones (``--weak spool``)
     on_stale  called when an answer has shown that a blob's version is not current any more
     """
 
@@ -57,6 +58,7 @@ class Flights:
         self.timeout_s = timeout_s
         self.landed_at = clock()  #: when a byte has last arrived
         self.max_full_bytes = 0
+        self.loose = Level.NONE
         self.clock = clock
         self.on_stale: Callable[[Blob], None] = _nobody
         self._nursery = nursery
@@ -155,7 +157,7 @@ class Flights:
 
     def _is_loose(self, version: Version, size: int) -> bool:
         """Does nothing but its size tell a version from the next? Then only one body is sure to be of one version."""
-        return version.level is Level.NONE and size <= self.max_full_bytes
+        return version.level <= self.loose and size <= self.max_full_bytes
 
     def _trim(self, blob: Blob, flight: Flight, size: int) -> None:
         if size < flight.end:

@@ -15,7 +15,7 @@ import trio
 from rangefs.core.figures import Figures
 from rangefs.core.histogram import DurationHistogram
 from rangefs.core.plan import requests
-from rangefs.core.versions import Version
+from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
 from rangefs.read.download import Download
@@ -39,6 +39,7 @@ class Reader:
 
     timeout_s       the longest one read may take
     max_full_bytes  the largest body that is fetched whole where the origin has no ranges
+    spool_weak      fetch files with a weak validator whole as well
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Reader:
         figures: Figures,
         timeout_s: float,
         max_full_bytes: int,
+        spool_weak: bool = False,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._flights = flights
@@ -65,6 +67,7 @@ class Reader:
         store.on_replace = self._replaced
         flights.on_stale = self.supersede
         flights.max_full_bytes = max_full_bytes
+        flights.loose = Level.WEAK if spool_weak else Level.NONE
 
     # -- opening and closing ---------------------------------------------------
 

@@ -392,3 +392,13 @@ async def test_more_readers_of_a_silent_upstream_than_the_kernel_has_slots_for_f
                 await b.read(blob, 10 * MiB, 10 * MiB + 10)
             assert await b.read(blob, 5, 20) == content[5:20], "what is here is served all the same"
             nursery.cancel_scope.cancel()
+
+
+async def test_spooling_fetches_a_weak_file_in_one_body(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        b.flights.loose = Level.WEAK
+        b.source.level = Level.WEAK
+        blob = b.blob()
+        for at in (9 * MiB, 0, 3 * MiB):
+            assert await b.read(blob, at, at + 1000) == content[at : at + 1000]
+        assert b.source.asked.count((0, len(content))) == 1
