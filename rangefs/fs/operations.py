@@ -74,7 +74,10 @@ class _Handle:
 
 
 class Operations(pyfuse3.Operations):
-    """What the kernel asks. See pyfuse3's `Operations` for each handler's contract."""
+    """What the kernel asks. See pyfuse3's `Operations` for each handler's contract.
+
+    There is no `flush`: nothing is ever written, and at its first ENOSYS the kernel stops asking at every close(2).
+    """
 
     enable_writeback_cache = False
 
@@ -215,9 +218,6 @@ class Operations(pyfuse3.Operations):
             raise
         self._reader.timed(began, None, len(data))
         return data
-
-    async def flush(self, fh: int) -> None:
-        """Nothing is written, so nothing is flushed; close(2) asks."""
 
     @answers
     async def release(self, fh: int) -> None:
