@@ -42,6 +42,8 @@ WHOLE = 1 * MiB
 PIECE_MIN = 512 * KiB
 PIECE_MAX = 4 * MiB
 PIECES = 16
+# Never fewer pieces than this in what memory and cache allow: one large chunk of a scan must not push out many others.
+PIECES_MIN = 4
 # The window is this many times what the stream has read already, each time its reader had to wait.
 GROWTH = 4
 # Two reads belong to one stream if the second begins within this of where the first ended: kernel read-ahead keeps
@@ -108,7 +110,8 @@ class Window:
         if waits:
             stream.window = max(stream.window, GROWTH * stream.read)
         stream.window = max(stream.window, min(2 * PIECE_MAX, stream.read))
-        piece = max(PIECE_MIN, min(PIECE_MAX, _up(max(stream.window, stream.read) // PIECES)))
+        piece = _up(max(stream.window, stream.read) // PIECES)
+        piece = max(PIECE_MIN, min(PIECE_MAX, _down(limit // PIECES_MIN), piece))
         ahead = min(stream.position + min(stream.window, limit), size)
         whole_piece = waits and stream.window >= 2 * PIECE_MIN
         demand_end = max(end, _down(start) + piece) if whole_piece else end

@@ -19,7 +19,7 @@ from tests.trees import AWKWARD_NAMES, first_difference
 pytestmark = pytest.mark.mount
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def any_mount(any_server: Server, scratch: Path) -> Iterator[RangefsMount]:
     """One mount of each server, for all tests of this module."""
     with mounts_in(scratch, limit_s=300) as make, make(any_server.url) as mount:
