@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def reason(error: BaseException) -> str:
         cause = cause.__cause__
     if isinstance(error, OSError) and isinstance(error.__cause__, BaseExceptionGroup):
         cause = error.__cause__.exceptions[-1]
+    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
+        return os.strerror(cause.errno or 0)  # not cause.strerror: trio puts Python's own form of an address before it
     return (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
 
 
