@@ -6,6 +6,7 @@ import base64
 import gzip
 import os
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -111,11 +112,20 @@ def check_nothing_written(mount: RangefsMount, secrets: list[str]) -> None:
     """None of the secrets, nor their percent-encoded or base64 forms, is in the log, the cache, or any argument."""
     planted = [form for secret in secrets for form in forms(secret)]
     process = Path("/proc") / str(mount.pid)
+    settle(mount)
     written = [path for path in mount.base.rglob("*") if mount.path not in path.parents and path.is_file()]
     assert written
     for path in [*written, process / "cmdline"]:
         text = path.read_bytes()
         assert not [form for form in planted if form in text], path
+
+
+def settle(mount: RangefsMount) -> None:
+    """What was read has been stored: until then files of the cache change their names while one looks."""
+    give_up = time.monotonic() + 30
+    while mount.status()["memory"]["buffers_bytes"] or any(mount.base.glob("cache/staging/*")):
+        assert time.monotonic() < give_up, mount.status()
+        time.sleep(0.05)
 
 
 def forms(secret: str) -> set[bytes]:
