@@ -20,9 +20,9 @@ entries = st.builds(
 )
 
 
-@given(st.lists(entries, max_size=8), st.integers(0, 9), st.integers(0, 9))
-def test_any_listing_survives(rows: list[Entry], escaped: int, refused: int) -> None:
-    listing = Listing(tuple(rows), escaped, refused)
+@given(st.lists(entries, max_size=8), st.integers(0, 9), st.integers(0, 9), st.booleans())
+def test_any_listing_survives(rows: list[Entry], escaped: int, refused: int, complete: bool) -> None:
+    listing = Listing(tuple(rows), escaped, refused, complete)
     assert kept.decode(kept.encode(listing)) == listing
 
 
@@ -32,4 +32,5 @@ def test_foreign_bytes_are_no_listing(payload: bytes) -> None:
 
 
 def test_another_format_is_no_listing() -> None:
-    assert kept.decode(b"[2,0,0,[]]") is None
+    assert kept.decode(b"[1,0,0,[]]") is None
+    assert kept.decode(b"[3,true,0,0,[]]") is None

@@ -9,7 +9,7 @@ import json
 
 from rangefs.core.entries import Entry, Kind, Listing
 
-FORMAT = 1
+FORMAT = 2  # 1 did not say whether the listing was cut off
 
 
 def encode(listing: Listing) -> bytes:
@@ -26,13 +26,15 @@ def encode(listing: Listing) -> bytes:
         )
         for e in listing.entries
     ]
-    return json.dumps([FORMAT, listing.escaped, listing.refused, rows], separators=(",", ":")).encode()
+    return json.dumps(
+        [FORMAT, listing.complete, listing.escaped, listing.refused, rows], separators=(",", ":")
+    ).encode()
 
 
 def decode(payload: bytes) -> Listing | None:
     """The listing again, or None where the bytes are of another format."""
     try:
-        version, escaped, refused, rows = json.loads(payload)
+        version, complete, escaped, refused, rows = json.loads(payload)
         if version != FORMAT:
             return None
         entries = tuple(
@@ -49,4 +51,4 @@ def decode(payload: bytes) -> Listing | None:
         )
     except (ValueError, TypeError, AttributeError):
         return None
-    return Listing(entries, escaped, refused)
+    return Listing(entries, escaped, refused, complete is True)
