@@ -30,7 +30,9 @@ class Adding:
         self._compaction = compaction
         self._keeper = keeper
 
-    async def add(self, version: Version, start: int, data: Sequence[memoryview] | memoryview) -> StoredChunk | None:
+    async def add(
+        self, version: Version, start: int, data: Sequence[memoryview] | memoryview, direct: bool
+    ) -> StoredChunk | None:
         """See `Store.add`."""
         parts = self._parts
         pieces = [data] if isinstance(data, memoryview) else list(data)
@@ -45,7 +47,7 @@ class Adding:
         chunk = None
         with trio.CancelScope(shield=True):
             try:
-                chunk = await self._write(version, start, length, pieces, needed)
+                chunk = await self._write(version, start, length, pieces, needed, direct)
             except OSError as error:
                 if await self._keeper.write_failed(error, needed):
                     chunk = await self._write_again(version, start, length, pieces, needed)
@@ -61,13 +63,13 @@ class Adding:
     ) -> StoredChunk | None:
         """The second try after the disk was full and something was evicted; a third would keep the reader waiting."""
         try:
-            return await self._write(version, start, length, pieces, needed)
+            return await self._write(version, start, length, pieces, needed, False)
         except OSError as error:
             await self._keeper.write_failed(error, needed)
             return None
 
     async def _write(
-        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int
+        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int, direct: bool
     ) -> StoredChunk | None:
         """File, books, log. Raises `OSError` where the file can't be written."""
         parts = self._parts
@@ -80,7 +82,9 @@ class Adding:
         name = ChunkName(chunk_id, parts.namespace_text, version, mtime_ns, start, length)
         always = parts.settings.sync is Sync.ALWAYS
         try:
-            written = await parts.threads.run(lambda: write_chunk(parts.disk, parts.layout, name, pieces, always))
+            written = await parts.threads.run(
+                lambda: write_chunk(parts.disk, parts.layout, name, pieces, always, direct)
+            )
         except OSError:
             parts.gave_up(chunk_id)
             raise

@@ -196,13 +196,17 @@ class Store:
 
     # -- bytes -------------------------------------------------------------
 
-    async def add(self, version: Version, start: int, data: Sequence[memoryview] | memoryview) -> StoredChunk | None:
+    async def add(
+        self, version: Version, start: int, data: Sequence[memoryview] | memoryview, direct: bool = False
+    ) -> StoredChunk | None:
         """Keep bytes of `version` from `start` on (the pieces of `data` in a row).
+
+        direct  past the page cache, if that can be: it takes the disk's time, and no memory
 
         When this returns a chunk, it can be read, and SIGKILL can't take it. None: not kept (too large, all
         pinned, or the disk fails). Never raises for the disk. Cancelled half-way it may have kept the bytes, or not.
         """
-        return await self._adding.add(version, start, data)
+        return await self._adding.add(version, start, data, direct)
 
     def read_nowait(self, chunk_id: int, start: int, end: int) -> memoryview | None:
         """Verified bytes ``[start, end)`` of the object, inside the chunk, if they are in memory. Never blocks.
@@ -256,6 +260,10 @@ class Store:
             parts.disk.close(opened.fd)
             return None
         return parts.shelf.put(opened)
+
+    def consumed(self, chunk_id: int) -> None:
+        """All of it was read, from memory: reading it once more is a second use."""
+        self._flag(chunk_id, CONSUMED)
 
     async def discard(self, chunk_ids: Iterable[int]) -> None:
         """Drop these chunks: their version turned out to be superseded."""
