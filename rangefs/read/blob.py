@@ -46,7 +46,8 @@ class Blob:
     closed    nobody has it open: what only memory has is not worth its room
     ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
     complete  every byte is stored: no need for a window
-    unserved  chunks that were stored before all of their bytes were read: up to where they were
+    held      by chunk: flights that are stored, and whose bytes are still in memory for readers to come
+    unserved  chunks of which only the disk has the bytes before all were read: up to where they were
     superseded  upstream has another version by now, `successor` where it is known: nothing more can be fetched
     on_quiet  called when no flight is under way or being stored any more
     """
@@ -63,6 +64,7 @@ class Blob:
         self.ranges = True
         self.closed = False
         self.complete = False
+        self.held: dict[int, Flight] = {}
         self.unserved: dict[int, int] = {}
         self.superseded = False
         self.successor: Stat | None = None
@@ -108,10 +110,8 @@ class Blob:
             self.known_bytes = stat.version.size
             self.ranges = self.ranges and stat.version.size is not None
 
-    def landed_chunk(self, chunk_id: int, served: int, end: int, now: float) -> None:
-        """Remember what has just been stored: for a while, in case a change is seen soon; and whether it was read."""
-        if served < end:
-            self.unserved[chunk_id] = served
+    def landed_chunk(self, chunk_id: int, now: float) -> None:
+        """Remember what has just been stored, for a while, in case a change is seen soon."""
         self._recent.append((now, chunk_id))
         while self._recent and self._recent[0][0] < now - DOUBT_S:
             self._recent.popleft()

@@ -53,11 +53,14 @@ class TlsStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has been decrypted, `max_bytes` at most; waits only where there is nothing yet. b"" at the end."""
-        most = min(CIPHER_BYTES, CIPHER_BYTES if max_bytes is None else max_bytes)
+        return bytes(self._plain[: await self.receive_into(self._plain[:max_bytes])])
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """As `receive_some`, into `buffer`: how many bytes."""
         size = 0
-        while size < most:
+        while size < len(buffer):
             try:
-                count = self._decrypt(self._plain[size:most])
+                count = self._decrypt(buffer[size:])
             except ssl.SSLWantReadError:
                 await self._flush()  # an answer to a change of keys
                 if size:
@@ -67,7 +70,7 @@ class TlsStream(trio.abc.Stream):
             if not count:
                 break
             size += count
-        return bytes(self._plain[:size])
+        return size
 
     def _decrypt(self, into: memoryview) -> int:
         """Bytes of the next record; 0 at the end. Raises `ssl.SSLWantReadError` and `trio.BrokenResourceError`."""
