@@ -214,6 +214,16 @@ class ObjectColumns:
             encoding.decode(),
         )
 
+    def has(self, row: int, namespace: bytes, version: Version) -> bool:
+        """Is the row this version? As comparing with `namespace` and `version`, in a third of the time."""
+        at = self.names_at[row]
+        names = _pack_names(namespace, version)
+        return (
+            self.names[at : at + len(names)] == names
+            and self.sizes[row] == (_NONE_SIZE if version.size is None else version.size)
+            and self.levels[row] == version.level
+        )
+
     def mtime_ns(self, row: int) -> int | None:
         mtime = self.mtimes[row]
         return None if mtime == _NONE_MTIME else mtime

@@ -184,7 +184,7 @@ class Ledger:
         """The row of exactly this version."""
         objects = self.objects
         for row in objects.rows_of_hash(key_hash(namespace, version.key)):
-            if objects.version(row) == version and objects.namespace(row) == namespace:
+            if objects.has(row, namespace, version):
                 return row
         return None
 

@@ -10,8 +10,7 @@ stay: into the memory of whoever fetches.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import os
 
 import h11
 import httpx
@@ -22,11 +21,10 @@ from rangefs.sources.dial import ByteStream, reason
 from rangefs.sources.tls import TlsStream
 from rangefs.sources.urls import Origin
 
-A = TypeVar("A")
-R = TypeVar("R")
-
 # What is read at a time of heads, and of bodies that h11 frames.
-READ_BYTES = 64 * KiB
+READ_BYTES = 16 * KiB
+# A socket that always has more must not keep everyone else waiting: after so much it is the others' turn.
+TURN_BYTES = 256 * KiB
 HEAD_LIMIT_BYTES = 100 * KiB  # as httpcore's; Apache and nginx send 8 KiB at most
 # 100 and 103 answers before the real one: a server that sends more of them is playing.
 INTERIM_LIMIT = 16
@@ -53,6 +51,8 @@ class Connection:
         self._stall_s = 0.0
         self._talk = h11.Connection(h11.CLIENT)
         self._left: int | None = None  # bytes of a sized body still to come; None where h11 frames it
+        self._scratch = memoryview(bytearray(READ_BYTES))
+        self._turn = 0  # bytes read since the others last had their turn
         self._first = b""  # bytes of the body that are here already: what came with the head, what h11 gave
         self._keep = False
 
@@ -144,7 +144,7 @@ class Connection:
             return 0
         if self._first:
             return self._take_first(buffer)
-        count = await self._patiently(self._stream_into, buffer)
+        count = await self._receive(buffer)
         if not count:
             raise httpx.RemoteProtocolError(f"closed {self._left} bytes before the end of the body")
         return count
@@ -169,39 +169,69 @@ class Connection:
         talk = self._talk
         try:
             while (event := talk.next_event()) is h11.NEED_DATA:
-                data = bytes(await self._patiently(self._stream.receive_some, READ_BYTES))
-                if not data and talk.their_state is h11.SEND_RESPONSE:
+                count = await self._receive(self._scratch)
+                if not count and talk.their_state is h11.SEND_RESPONSE:
                     raise httpx.RemoteProtocolError("closed without an answer")
-                talk.receive_data(data)
+                talk.receive_data(bytes(self._scratch[:count]))
         except h11.RemoteProtocolError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
         assert event is not h11.NEED_DATA
         return event  # type: ignore[return-value]
 
-    async def _stream_into(self, buffer: memoryview) -> int:
-        stream = self._stream
-        if isinstance(stream, TlsStream):
-            return await stream.receive_into(buffer)
-        return await stream.socket.recv_into(buffer)
-
-    async def _patiently(self, receive: Callable[[A], Awaitable[R]], what: A) -> R:
-        """`receive` from the stream, for as long as it is not silent for too long."""
-        began = trio.current_time()
-        with trio.move_on_after(self._stall_s):
-            try:
-                received = await receive(what)
-            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise httpx.ReadError(reason(error)) from error
-            self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
-            return received
+    async def _receive(self, buffer: memoryview) -> int:
+        """The next bytes of the stream: how many, 0 at its end. What is here already costs no trip round the loop."""
+        try:
+            if isinstance(self._stream, trio.SocketStream) and (count := _read_now(self._stream, buffer)) is not None:
+                self._turn += count
+                if self._turn >= TURN_BYTES:
+                    self._turn = 0
+                    await trio.lowlevel.checkpoint()
+                return count
+            began = trio.current_time()
+            with trio.move_on_after(self._stall_s):
+                count = await _read_later(self._stream, buffer)
+                self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
+                return count
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpx.ReadError(reason(error)) from error
         self.longest_silence_s = max(self.longest_silence_s, self._stall_s)
         raise httpx.ReadTimeout("silent")
 
     async def _send(self, data: bytes) -> None:
-        with trio.move_on_after(self._stall_s):
-            try:
+        try:
+            if isinstance(self._stream, trio.SocketStream):
+                data = data[_write_now(self._stream, data) :]
+                if not data:
+                    return
+            with trio.move_on_after(self._stall_s):
                 await self._stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise httpx.WriteError(reason(error)) from error
-            return
+                return
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpx.WriteError(reason(error)) from error
         raise httpx.WriteTimeout("silent")
+
+
+def _read_now(stream: trio.SocketStream, buffer: memoryview) -> int | None:
+    """What the socket has (0 at its end), None if that is nothing yet. Only for the one task that uses the stream."""
+    try:
+        return os.readv(stream.socket.fileno(), (buffer,))
+    except BlockingIOError:
+        return None
+
+
+async def _read_later(stream: ByteStream, buffer: memoryview) -> int:
+    if isinstance(stream, TlsStream):
+        return await stream.receive_into(buffer)
+    while True:
+        await trio.lowlevel.wait_readable(stream.socket)
+        count = _read_now(stream, buffer)
+        if count is not None:
+            return count
+
+
+def _write_now(stream: trio.SocketStream, data: bytes) -> int:
+    """How many bytes the socket takes at once."""
+    try:
+        return os.write(stream.socket.fileno(), data)
+    except BlockingIOError:
+        return 0
