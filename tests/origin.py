@@ -168,7 +168,7 @@ class Origin:
         except Stall:
             await wait_until_it_leaves(stream)
         except Goodbye:
-            await talk.aclose()
+            await say_goodbye(talk)
         except (Close, trio.BrokenResourceError, trio.ClosedResourceError, OSError, ssl.SSLError):
             return
 
@@ -288,6 +288,13 @@ def bound_socket(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     bound.bind(("127.0.0.1", port))
     return bound
+
+
+async def say_goodbye(stream: trio.abc.Stream) -> None:
+    """TLS's close_notify, which trio leaves out where it may."""
+    if isinstance(stream, trio.SSLStream):
+        with trio.move_on_after(5), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.unwrap()
 
 
 async def wait_until_it_leaves(stream: trio.abc.Stream) -> None:

@@ -30,7 +30,7 @@ FIRST = int(os.environ.get("RANGEFS_FIRST_SEED", "0"))
 RUNS = int(os.environ.get("RANGEFS_RUNS", "5000" if LONG else "300"))
 PLAIN_WORKERS, TLS_WORKERS = 9, 4  # most of a run is waiting for a deadline
 HEAL_LIMIT_S = 30.0
-REFUSED_S = {1: 0.2, OFTEN: 1.2}  # refused connections can't be counted: for how long there are any
+REFUSED_S = {1: 0.2, 2: 0.4, OFTEN: 1.2}  # refused connections can't be counted: for how long there are any
 
 
 def one_run(run: Run, origin: Origin, mount: RangefsMount) -> str | None:
