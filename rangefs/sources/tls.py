@@ -25,12 +25,15 @@ CIPHER_BYTES = 256 * KiB
 class TlsStream(trio.abc.Stream):
     """One talker at a time: `send_all` and `receive_some` are never called side by side.
 
-    A connection that ends without TLS's own goodbye counts as ended (as browsers and curl have it): HTTP's framing
-    tells a cut-off body.
+    A connection that ends without TLS's own goodbye (close_notify) counts as ended, as browsers and curl have it:
+    where HTTP's framing does not tell a cut-off body, `cut_off` does.
+
+    cut_off  it ended so
     """
 
     def __init__(self, transport: ByteStream, context: ssl.SSLContext, host: str) -> None:
         self.transport = transport
+        self.cut_off = False
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._plain = memoryview(bytearray(CIPHER_BYTES))
@@ -75,7 +78,10 @@ class TlsStream(trio.abc.Stream):
             return self._tls.read(len(into), into)  # type: ignore[return-value]  # with a buffer, it counts
         except ssl.SSLWantReadError:
             raise
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except ssl.SSLZeroReturnError:
+            return 0
+        except ssl.SSLEOFError:
+            self.cut_off = True
             return 0
         except ssl.SSLError as error:
             raise trio.BrokenResourceError(error.reason or "TLS failed") from error

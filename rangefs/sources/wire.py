@@ -52,6 +52,7 @@ class Connection:
         self._left: int | None = None  # bytes of a sized body still to come; None where h11 frames it
         self._first = b""  # what came with the head
         self._keep = False
+        self._until_close = False
 
     def __repr__(self) -> str:
         return f"<Connection to {self.origin}, {self.state.value}>"
@@ -110,13 +111,13 @@ class Connection:
         """How the body ends (RFC 9112 6.3), and whether the connection outlives it."""
         fields = {name: value.lower() for name, value in head.headers}
         self._keep = head.http_version >= b"1.1" and b"close" not in fields.get(b"connection", b"")
-        self._left, self._first = None, b""
+        self._left, self._first, self._until_close = None, b"", False
         if method == "HEAD" or head.status_code in (204, 304):
             self._left = 0
         elif b"content-length" in fields and b"transfer-encoding" not in fields:
             self._left = int(fields[b"content-length"])  # h11 has seen to it that it is one number
         elif b"transfer-encoding" not in fields:
-            self._keep = False  # the end of the connection is the end of the body
+            self._keep, self._until_close = False, True  # the end of the connection is the end of the body
         if self._left is not None:
             self._first = self._talk.trailing_data[0]
             if len(self._first) > self._left:  # bytes that nobody asked for: never taken for the next answer
@@ -148,6 +149,9 @@ class Connection:
                 if event.data:
                     return bytes(event.data)
             else:
+                if self._until_close and isinstance(self._stream, TlsStream) and self._stream.cut_off:
+                    # RFC 9112 9.8: such a body is whole only where TLS itself said goodbye; anyone can cut a wire
+                    raise httpx.RemoteProtocolError("closed without TLS's goodbye: the body may be cut off")
                 self._keep = self._keep and self._talk.their_state is h11.DONE and not self._talk.trailing_data[0]
                 return b""
 
