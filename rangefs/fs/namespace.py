@@ -28,6 +28,7 @@ from rangefs.core.window import WHOLE
 from rangefs.errors import (
     Broken,
     DeadlineExceeded,
+    IsADirectory,
     NotFound,
     RangefsError,
     RangesIgnored,
@@ -333,7 +334,10 @@ class Namespace:
             self._reader.supersede(file.blob)
         if file.spent:
             return
-        self._figures.upstream.version_changes += 1
+        if isinstance(error, IsADirectory):  # the next listing shows it as one
+            self.folders.outdated(file.parent)
+        else:
+            self._figures.upstream.version_changes += 1
         self.tree.supersede(file, error.stat)
         if error.stat is not None:
             new = file.parent.children.get(file.name)

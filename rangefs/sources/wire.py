@@ -10,15 +10,14 @@ stay: into the memory of whoever fetches.
 from __future__ import annotations
 
 import enum
-import os
 
 import h11
 import httpx
 import trio
 
 from rangefs.core.settings import KiB
-from rangefs.sources.dial import ByteStream, reason
-from rangefs.sources.tls import TlsStream
+from rangefs.sources.dial import reason
+from rangefs.sources.streams import ByteStream
 from rangefs.sources.urls import Origin
 
 # What is read at a time of heads, and of bodies that h11 frames.
@@ -55,6 +54,7 @@ class Connection:
         self._turn = 0  # bytes read since the others last had their turn
         self._first = b""  # bytes of the body that are here already: what came with the head, what h11 gave
         self._keep = False
+        self._until_close = False
 
     def __repr__(self) -> str:
         return f"<Connection to {self.origin}, {self.state.value}>"
@@ -67,15 +67,12 @@ class Connection:
     @property
     def good(self) -> bool:
         """Idle, and the other side has not closed: an idle socket with something to read has its end to tell."""
-        stream = self._stream
-        while isinstance(stream, TlsStream):
-            stream = stream.transport
-        return self.state is State.IDLE and not stream.socket.is_readable()
+        return self.state is State.IDLE and not self._stream.socket.is_readable()
 
     async def aclose(self) -> None:
         """Closes the socket, at once."""
         self.state = State.OVER
-        await trio.aclose_forcefully(self._stream)
+        await self._stream.aclose()
 
     async def ask(
         self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], head_stall_s: float, body_stall_s: float
@@ -120,13 +117,13 @@ class Connection:
         """How the body ends (RFC 9112 6.3), and whether the connection outlives it."""
         fields = {name: value.lower() for name, value in head.headers}
         self._keep = head.http_version >= b"1.1" and b"close" not in fields.get(b"connection", b"")
-        self._left, self._first = None, b""
+        self._left, self._first, self._until_close = None, b"", False
         if method == "HEAD" or head.status_code in (204, 304):
             self._left = 0
         elif b"content-length" in fields and b"transfer-encoding" not in fields:
             self._left = int(fields[b"content-length"])  # h11 has seen to it that it is one number
         elif b"transfer-encoding" not in fields:
-            self._keep = False  # the end of the connection is the end of the body
+            self._keep, self._until_close = False, True  # the end of the connection is the end of the body
         if self._left is not None:
             self._first = self._talk.trailing_data[0]
             if len(self._first) > self._left:  # bytes that nobody asked for: never taken for the next answer
@@ -154,6 +151,9 @@ class Connection:
         while not self._first:
             event = await self._event()
             if not isinstance(event, h11.Data):
+                if self._until_close and self._stream.cut_off:
+                    # RFC 9112 9.8: such a body is whole only where TLS itself said goodbye; anyone can cut a wire
+                    raise httpx.RemoteProtocolError("closed without TLS's goodbye: the body may be cut off")
                 self._keep = self._keep and self._talk.their_state is h11.DONE and not self._talk.trailing_data[0]
                 return 0
             self._first = bytes(event.data)
@@ -179,9 +179,10 @@ class Connection:
         return event  # type: ignore[return-value]
 
     async def _receive(self, buffer: memoryview) -> int:
-        """The next bytes of the stream: how many, 0 at its end. What is here already costs no trip round the loop."""
+        """The next bytes of the stream: how many, 0 at its end."""
         try:
-            if isinstance(self._stream, trio.SocketStream) and (count := _read_now(self._stream, buffer)) is not None:
+            count = self._stream.receive_now(buffer)
+            if count is not None:
                 self._turn += count
                 if self._turn >= TURN_BYTES:
                     self._turn = 0
@@ -189,7 +190,7 @@ class Connection:
                 return count
             began = trio.current_time()
             with trio.move_on_after(self._stall_s):
-                count = await _read_later(self._stream, buffer)
+                count = await self._stream.receive_into(buffer)
                 self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
                 return count
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -199,39 +200,12 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         try:
-            if isinstance(self._stream, trio.SocketStream):
-                data = data[_write_now(self._stream, data) :]
-                if not data:
-                    return
+            left = data[self._stream.send_now(data) :]
+            if not left:
+                return
             with trio.move_on_after(self._stall_s):
-                await self._stream.send_all(data)
+                await self._stream.send_all(left)
                 return
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpx.WriteError(reason(error)) from error
         raise httpx.WriteTimeout("silent")
-
-
-def _read_now(stream: trio.SocketStream, buffer: memoryview) -> int | None:
-    """What the socket has (0 at its end), None if that is nothing yet. Only for the one task that uses the stream."""
-    try:
-        return os.readv(stream.socket.fileno(), (buffer,))
-    except BlockingIOError:
-        return None
-
-
-async def _read_later(stream: ByteStream, buffer: memoryview) -> int:
-    if isinstance(stream, TlsStream):
-        return await stream.receive_into(buffer)
-    while True:
-        await trio.lowlevel.wait_readable(stream.socket)
-        count = _read_now(stream, buffer)
-        if count is not None:
-            return count
-
-
-def _write_now(stream: trio.SocketStream, data: bytes) -> int:
-    """How many bytes the socket takes at once."""
-    try:
-        return os.write(stream.socket.fileno(), data)
-    except BlockingIOError:
-        return 0
