@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rangefs.core.window import FIRST, GROWTH, PIECE_MAX, WHOLE
+from rangefs.core.window import BLOCK, FIRST, GROWTH, PIECE_MAX, SPARSE, SPARSE_QUARTERS, WHOLE
 from tests.core.window_simulator import Origin, Outcome, Reader, Span, simulate
 
 KiB = 1 << 10
@@ -110,6 +110,25 @@ def test_a_file_that_is_read_to_its_end_is_fetched_once(size: int) -> None:
 # -- a random, a strided, a backward reader ----------------------------------------
 
 
+@settings(deadline=None)
+@given(size=st.integers(WHOLE + 1, 4096 * MiB), count=st.integers(1, 300), seed=st.integers())
+def test_random_reads_cost_at_most_twenty_times_their_bytes(size: int, count: int, seed: int) -> None:
+    outcome = simulate(WAN, size, 128 * MiB, Reader(anywhere(count, 4 * KiB, size, seed)))
+    assert outcome.fetched_bytes <= 20 * outcome.asked_bytes + FIRST
+    if size >= 64 * MiB:  # of a smaller file they may be so many that they are most of it
+        assert outcome.ahead_bytes == 0
+
+
+@settings(deadline=None)
+@given(stride=st.integers(1, 1024), length=st.sampled_from([4 * KiB, 64 * KiB, 256 * KiB]), back=st.booleans())
+def test_strides_cost_their_blocks_or_a_few_times_their_bytes(stride: int, length: int, back: bool) -> None:
+    step = max(stride * 4 * KiB, length)
+    reads = [Span(at, at + length) for at in range(0, min(512 * step, SIZE - length), step)]
+    outcome = simulate(WAN, SIZE, 128 * MiB, Reader(reads[::-1] if back else reads))
+    worth = max(SPARSE * length, SPARSE_QUARTERS * (length + 2 * BLOCK) // 4)
+    assert outcome.fetched_bytes <= (worth + GROWTH * length) * len(reads) + FIRST
+
+
 @pytest.mark.parametrize("step", [4 * KiB, 64 * KiB, 256 * KiB])
 def test_a_backward_reader_fetches_each_block_once(step: int) -> None:
     reads = in_order(8 * MiB, step, at=SIZE // 2)[::-1]
@@ -132,12 +151,15 @@ readers = st.builds(
 
 @settings(deadline=None)
 @given(origin=origins, memory=memories, several=st.lists(readers, min_size=1, max_size=6))
-def test_whoever_reads_memory_is_kept(origin: Origin, memory: int, several: list[Reader]) -> None:
+def test_whoever_reads_memory_is_kept_and_waste_is_bounded(origin: Origin, memory: int, several: list[Reader]) -> None:
     outcome = simulate(origin, SIZE, memory, *several)
     reads = [span for reader in several for span in reader.reads]
     assert len(outcome.answers) == len(reads)
     assert outcome.peak_bytes <= memory
     assert outcome.peak_ahead_bytes <= memory - memory // 4
+    blocks = sum(span.end - span.start + 2 * BLOCK for span in reads)
+    worth = max(SPARSE * outcome.asked_bytes, SPARSE_QUARTERS * blocks // 4)
+    assert outcome.fetched_bytes <= blocks + worth + GROWTH * outcome.asked_bytes + 4 * FIRST
 
 
 @pytest.mark.parametrize("files", [1, 16, 64])
