@@ -71,6 +71,7 @@ class Stream:
               one another don't look like a fast sequential reader
     window    how far past `position` to have bytes on their way
     worth     how far it may reach from `begin` and still be worth fetching whole
+    demanded  one past the furthest piece that was asked for because a reader waited
     """
 
     begin: int
@@ -78,6 +79,7 @@ class Stream:
     read: int
     window: int = 0
     worth: int = 0
+    demanded: int = 0
 
     @property
     def sparse(self) -> bool:
@@ -137,8 +139,9 @@ class Window:
         piece = _up(max(stream.window, stream.read) // PIECES)
         piece = max(PIECE_MIN, min(PIECE_MAX, _down(limit // PIECES_MIN), piece))
         ahead = min(stream.position + min(stream.window, limit), size)
-        whole_piece = waits and stream.window >= 2 * PIECE_MIN
-        demand_end = max(end, _down(start) + piece) if whole_piece else end
+        demand_end = end
+        if waits and stream.window >= 2 * PIECE_MIN and end > stream.demanded:
+            demand_end = stream.demanded = max(end, _down(start) + piece)
         return Advice(_down(start), min(_up(demand_end), size), ahead, piece)
 
     def _continue(self, start: int, end: int) -> Stream | None:

@@ -170,3 +170,18 @@ def test_less_memory_is_a_smaller_window_and_the_same_bytes(files: int) -> None:
         assert outcome.peak_bytes <= memory
         assert outcome.asked_bytes == files * 16 * MiB
         assert outcome.fetched_bytes <= 2 * outcome.asked_bytes + memory
+
+
+@pytest.mark.parametrize(("files", "readers_of_each"), [(1, 4), (1, 16), (1, 32), (4, 1), (4, 4), (16, 1), (64, 1)])
+def test_many_readers_get_their_share_of_the_origin_in_large_requests(files: int, readers_of_each: int) -> None:
+    """Readers who all wait, with no memory left to read ahead, must not fall back to small requests."""
+    apart = SIZE // readers_of_each
+    several = [
+        Reader(in_order(16 * MiB, 128 * KiB, at=number * apart), depth=2, file=file)
+        for file in range(files)
+        for number in range(readers_of_each)
+    ]
+    outcome = simulate(WAN, SIZE, 128 * MiB, *several)
+    assert outcome.fetched_bytes / outcome.requests >= 512 * KiB
+    ended = [last_answer_s(outcome, number) for number in range(len(several))]
+    assert max(ended) <= 3 * min(ended)
