@@ -3,8 +3,9 @@
     python -m tests.bench.inodes [--quick]
 
 A catalog of that many files in folders of 1,000 is mounted, and `find -type f -size +0` walks it: each name gets an
-inode, which stays until the kernel forgets it. `list` is the memory of the catalog itself, there before the walk. The
-last line is the slope between the two sizes: bytes that one more inode costs. Needs /dev/fuse and find.
+inode, which stays until the kernel forgets it. `list` is the memory of the catalog itself, there before the walk (room
+that parsing it has left is used again first). The last line is the slope between the two sizes: resident bytes that one
+more inode costs. Needs /dev/fuse and find.
 """
 
 from __future__ import annotations

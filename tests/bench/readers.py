@@ -27,19 +27,23 @@ COLD = 512 * MiB
 WARM = 256 * MiB
 READS = 16_000  #: all readers together
 
-fork = multiprocessing.get_context("fork")
+# Threads of whoever runs this can't be forked: each reader is a new interpreter, and all wait for the last.
+spawn = multiprocessing.get_context("spawn")
+
+Work = Callable[[], list[float]]
 
 
-def together(works: Sequence[Callable[[], list[float]]]) -> tuple[float, list[float]]:
+def run(start: Barrier, said: SimpleQueue[list[float]], work: Work) -> None:
+    """In a process of its own."""
+    start.wait()
+    said.put(work())
+
+
+def together(works: Sequence[Work]) -> tuple[float, list[float]]:
     """Run each in a process of its own, all from the same moment on: seconds, and what they return, in one list."""
-    start: Barrier = fork.Barrier(len(works) + 1)
-    said: SimpleQueue[list[float]] = fork.SimpleQueue()
-
-    def run(work: Callable[[], list[float]]) -> None:
-        start.wait()
-        said.put(work())
-
-    processes = [fork.Process(target=run, args=(work,)) for work in works]
+    start: Barrier = spawn.Barrier(len(works) + 1)
+    said: SimpleQueue[list[float]] = spawn.SimpleQueue()
+    processes = [spawn.Process(target=run, args=(start, said, work)) for work in works]
     for process in processes:
         process.start()
     start.wait()
@@ -72,10 +76,10 @@ def read_anywhere(path: Path, reads: int, seed: int) -> list[float]:
     return found
 
 
-def cold(total: int) -> None:
+def cold(counts: Sequence[int], total: int) -> None:
     table = Table("cold readers", "MB/s", "×", "fetched a byte", "requests", widths=[12])
     alone = 0.0
-    for readers in READERS:
+    for readers in counts:
         files = {f"file-{n}": total // readers for n in range(readers)}
         with mounted(files) as mount:
             took, _ = together([partial(read_whole, mount.path / name) for name in files])
@@ -91,14 +95,14 @@ def cold(total: int) -> None:
         )
 
 
-def warm(size: int, reads: int) -> None:
+def warm(counts: Sequence[int], size: int, reads: int) -> None:
     table = Table("warm readers", "reads/s", "×", "p50 µs", "p99 µs", widths=[12])
     alone = 0.0
     with mounted({"file": size}) as mount:
         path = mount.path / "file"
         read_through(path)
         at_rest(mount, size)
-        for readers in READERS:
+        for readers in counts:
             drop_pages(path)
             took, waited = together([partial(read_anywhere, path, reads // readers, n) for n in range(readers)])
             rate = len(waited) / took
@@ -115,8 +119,9 @@ def warm(size: int, reads: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     quick = arguments(__doc__, argv).quick
-    cold(16 * MiB if quick else COLD)
-    warm(4 * MiB if quick else WARM, 160 if quick else READS)
+    counts = (1, 2) if quick else READERS
+    cold(counts, 16 * MiB if quick else COLD)
+    warm(counts, 4 * MiB if quick else WARM, 160 if quick else READS)
 
 
 if __name__ == "__main__":
