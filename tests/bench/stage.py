@@ -30,8 +30,10 @@ class CpuTime:
         return CpuTime(self.user_s - before.user_s, self.system_s - before.system_s)
 
 
-def cpu_time(pid: int) -> CpuTime:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+def cpu_time(pid: int, thread: int | None = None) -> CpuTime:
+    """Of a process so far, or of one of its threads."""
+    stat = Path(f"/proc/{pid}/stat") if thread is None else Path(f"/proc/{pid}/task/{thread}/stat")
+    fields = stat.read_text().rpartition(")")[2].split()
     tick = os.sysconf("SC_CLK_TCK")
     return CpuTime(int(fields[11]) / tick, int(fields[12]) / tick)
 

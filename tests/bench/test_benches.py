@@ -14,7 +14,7 @@ from tests.mounts import CHECKOUT
 
 HERE = Path(__file__).parent
 PURE = ["index", "log", "window", "store_start"]
-MOUNTED = ["reply", "readers", "open_files", "inodes"]
+MOUNTED = ["reply", "where", "readers", "open_files", "inodes"]
 SHARED = {"__init__", "measure", "stage", "bare_fuse", "test_benches", "versus"}
 
 
