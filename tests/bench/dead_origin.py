@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.readers import Load, Outcome, outcome, start
+from tests.bench.load import Load, Outcome, outcome, start
 from tests.e2e.conftest import mounts_in
 from tests.mounts import RangefsMount
 from tests.origin import Origin
