@@ -215,6 +215,19 @@ async def test_a_name_that_a_cut_off_listing_does_not_have_is_asked_for(tmp_path
             await h.names.folders.lookup(root, b"an other")
 
 
+async def test_a_file_that_is_gone_has_its_folder_listed_anew_at_the_next_look_up(
+    tmp_path: Path, content: bytes
+) -> None:
+    """The kernel looks up again but once: a node made of the old listing would be stale once more."""
+    async with house(tmp_path, content) as h:
+        file = await h.opened()
+        h.source.entries = (Entry(b"other", Kind.FILE, b"other", 5),)
+        h.names.supersede(file, Stale("412, and then 404"))
+        with pytest.raises(NotFound):
+            await h.file()
+        assert h.source.lists == 2
+
+
 async def test_a_listed_file_that_is_a_folder_is_one_at_its_next_look_up(tmp_path: Path, content: bytes) -> None:
     async with house(tmp_path, content) as h:
         h.source.entries = (Entry(b"sub", Kind.FILE, b"sub"),)
