@@ -14,12 +14,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import trio
 
 from rangefs.core.entries import Entry, Kind
 from rangefs.core.figures import Figures
 from rangefs.core.intervals import IntervalMap
+from rangefs.core.joining import joinable
 from rangefs.core.settings import MountSettings
 from rangefs.core.validators import compatible, tag_of
 from rangefs.core.versions import Level, Stat
@@ -235,9 +237,22 @@ class Namespace:
 
     async def _compare(self, file: File, stat: Stat) -> None:
         seen = await self._asking.within(VALIDATE_S, self._source.stat(file.key))
-        if not compatible(stat.version, seen):
+        if seen.mirrored and not joinable(stat.version, seen.version):
+            await self._stand_in(file, stat, seen)
+        elif not compatible(stat.version, seen):
             raise Stale("the file has changed", seen)
         await self._validated(file, stat)
+
+    async def _stand_in(self, file: File, stat: Stat, seen: Stat) -> NoReturn:
+        """Only a mirror answers, and has another version. Raises `Stale` where that is better than none.
+
+        What is open, or cached whole, is shown as it is: raises `Unreachable`. So is what the mirror has at another
+        size: nothing tells a change from a copy that was cut off.
+        """
+        whole = await self._held_bytes(stat) == stat.version.size
+        if file.opens or whole or seen.version.size != stat.version.size:
+            raise Unreachable("its server does not answer, and the mirror has another version of this file")
+        raise Stale("its server does not answer: the mirror's version stands in", seen)
 
     async def _pin(self, file: File, urgent: bool) -> None:
         """By what the cache knows, by a HEAD where the bytes are here already, else by fetching the first bytes."""
@@ -319,9 +334,11 @@ class Namespace:
     async def cached_bytes(self, file: File) -> int:
         """Bytes of the shown version on local disk."""
         stat = file.stat or await self.known(file)
-        chunks = await self._store.chunks(stat.version) if stat else ()
+        return await self._held_bytes(stat) if stat else 0
+
+    async def _held_bytes(self, stat: Stat) -> int:
         held: IntervalMap[int] = IntervalMap()
-        for chunk in chunks:
+        for chunk in await self._store.chunks(stat.version):
             held.assign(chunk.start, chunk.end, chunk.id)
         return sum(segment.end - segment.start for segment in held)
 
