@@ -36,8 +36,11 @@ STABLE_S = 30.0
 # How fast estimates follow: RFC 6298 takes 1/8 for the round trip; bodies are fewer, and vary more.
 LATENCY_SHARE = 1 / 8
 RATE_SHARE = 1 / 4
-# Bodies smaller than this say nothing of a rate.
-RATED_BYTES = 256 * KiB
+# Smaller bodies say little of a rate: the pieces of a stream are at least this large, and come under like conditions.
+RATED_BYTES = 512 * KiB
+# Each time that another origin is chosen, a slow one's rate is moved so much towards the best: it may have been
+# measured at a bad moment. Ten times slower, it gets a piece to prove itself in some fifty.
+PASSED_OVER_SHARE = 1 / 16
 # An origin of which nothing is known is taken for one object-store connection.
 RATE_BYTES_S = 40.0 * MiB
 
@@ -147,6 +150,14 @@ class Roster:
             return wait_s + (health.queued_bytes + size_bytes) / (health.rate or rate)
 
         return sorted(candidates, key=lambda number: (healths[number].down, expected_s(number), number))
+
+    def chosen(self, number: int, candidates: Iterable[int]) -> None:
+        """Of these, `number` was: the others' rates are believed a little less."""
+        healths = [self.healths[other] for other in candidates if other != number]
+        best = max((health.rate for health in self.healths if health.rate is not None), default=0.0)
+        for health in healths:
+            if health.rate is not None:
+                health.rate = _smoothed(health.rate, best, PASSED_OVER_SHARE)
 
 
 class Has(Enum):

@@ -151,7 +151,7 @@ class _Mount:
             reasons = [*(mirrors.reasons if mirrors else ()), *self._store.reasons, *self._limits]
             state = State.DEGRADED if reasons else State.OK
             trouble = "--offline" if self._settings.offline else self._names.trouble
-            if trouble is not None:
+            if trouble is not None and not (mirrors and mirrors.answer):
                 state = State.OFFLINE
                 reasons.insert(0, trouble)
             shown = status_of(identity, self._figures, self._reader.latency, time.monotonic(), state, reasons)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from dataclasses import replace
 
 import trio
 
@@ -27,15 +27,7 @@ from rangefs.core.validators import compatible, tag_of
 from rangefs.core.versions import Level, Stat
 from rangefs.core.walk import Walk
 from rangefs.core.window import WHOLE
-from rangefs.errors import (
-    Broken,
-    DeadlineExceeded,
-    NotFound,
-    RangefsError,
-    RangesIgnored,
-    Stale,
-    Unreachable,
-)
+from rangefs.errors import Broken, DeadlineExceeded, NotFound, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.fs.asking import PAUSE_S, VALIDATE_S, Asking
 from rangefs.fs.folders import Folders
 from rangefs.fs.tree import File, Folder, Question, Tree
@@ -108,7 +100,10 @@ class Namespace:
 
     async def _learn(self, file: File) -> None:
         try:
-            self._pinned(file, await self._source.stat(file.key))
+            seen = await self._source.stat(file.key)
+            if seen.mirrored and (cached := await self.known(file)):
+                await self._check_stand_in(file, cached, seen)
+            self._pinned(file, seen)
         except (Unreachable, DeadlineExceeded) as exc:
             known = await self._store.find(file.key)
             if known is None or not agrees(file.entry, Stat(known.version, known.mtime_ns)):
@@ -237,22 +232,24 @@ class Namespace:
 
     async def _compare(self, file: File, stat: Stat) -> None:
         seen = await self._asking.within(VALIDATE_S, self._source.stat(file.key))
-        if seen.mirrored and not joinable(stat.version, seen.version):
-            await self._stand_in(file, stat, seen)
-        elif not compatible(stat.version, seen):
+        if seen.mirrored and await self._check_stand_in(file, stat, seen):
+            raise Stale("its server does not answer: a mirror's version stands in", seen)
+        if not compatible(stat.version, seen):
             raise Stale("the file has changed", seen)
-        await self._validated(file, stat)
+        await self._validated(file, replace(stat, mirrored=stat.mirrored and seen.mirrored))
 
-    async def _stand_in(self, file: File, stat: Stat, seen: Stat) -> NoReturn:
-        """Only a mirror answers, and has another version. Raises `Stale` where that is better than none.
+    async def _check_stand_in(self, file: File, known: Stat, seen: Stat) -> bool:
+        """Only a mirror answers: is its version to be shown instead of a known one? Not where they are the same.
 
-        What is open, or cached whole, is shown as it is: raises `Unreachable`. So is what the mirror has at another
-        size: nothing tells a change from a copy that was cut off.
+        Raises `Unreachable` where what is known is better: it is open, or cached whole; or the mirror's has another
+        size, where nothing tells a change from a copy that was cut off.
         """
-        whole = await self._held_bytes(stat) == stat.version.size
-        if file.opens or whole or seen.version.size != stat.version.size:
+        if joinable(known.version, seen.version):
+            return False
+        whole = await self._held_bytes(known) == known.version.size
+        if file.opens or whole or seen.version.size != known.version.size:
             raise Unreachable("its server does not answer, and the mirror has another version of this file")
-        raise Stale("its server does not answer: the mirror's version stands in", seen)
+        return True
 
     async def _pin(self, file: File, urgent: bool) -> None:
         """By what the cache knows, by a HEAD where the bytes are here already, else by fetching the first bytes."""
@@ -298,7 +295,8 @@ class Namespace:
     async def _validated(self, file: File, stat: Stat) -> None:
         """Upstream has just said that this is the current version."""
         self._pinned(file, stat, self._asking.clock())
-        await self._store.note(stat, self._asking.wall())
+        if not stat.mirrored:  # it would drop what is cached of the primary's version
+            await self._store.note(stat, self._asking.wall())
 
     def _pinned(self, file: File, stat: Stat, validated_at: float | None = None) -> None:
         """The version is known. Raises `Stale` where it is not the one that the inode has shown."""

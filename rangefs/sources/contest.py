@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import trio
 
 from rangefs.core.failover import STRIKES
+from rangefs.core.joining import PRIMARY
 from rangefs.errors import BadAnswer, DeadlineExceeded, NotAListing, RangefsError, Unreachable
 from rangefs.sources.upstream import Upstream
 
@@ -31,11 +32,13 @@ class Patience:
     next_s  for whoever was asked last, before the next one is asked as well
     hold_s  for the primary, though another one has answered; again as long while bytes come from it
     rated   do answers come as soon as the origin can, so that they say how fast it is?
+    brief   once a mirror has said no, nobody waits for a primary that is down, which has a probe of its own
     """
 
     next_s: float
     hold_s: float = 0.0
     rated: bool = False
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Contest(Generic[T]):
         self._favoured = first if first.is_primary and patience.hold_s and (eager or not first.health.down) else None
         self._began: dict[Upstream, float] = {}
         self._bytes: dict[Upstream, int] = {}
+        self._retries: dict[Upstream, int] = {}
         self._answers: dict[Upstream, T] = {}
         self._verdict: RangefsError | None = None
         self._news = trio.Event()
@@ -125,10 +129,13 @@ class Contest(Generic[T]):
         favoured = self._favoured
         if favoured is None or favoured not in self._began:  # it has answered, or failed
             return True
-        return trio.current_time() >= hold_until and not self._heard(favoured)
+        return self._failing(favoured) or (trio.current_time() >= hold_until and not self._heard(favoured))
 
     def _may_start(self, next_at: float) -> bool:
         if not self._waiting or self._answers:
+            return False
+        if self._patience.brief and self._waiting[0].health.down and self._denied:
+            self._waiting.clear()
             return False
         return not self._began or (self._may_overtake(self._waiting[0]) and trio.current_time() >= next_at)
 
@@ -142,13 +149,15 @@ class Contest(Generic[T]):
             return self._favoured
         if self._answers:
             return next(iter(self._answers))
-        raise self.failures[min(self.failures)]
+        failure = self.failures.get(self._runners[0].number if len(self._runners) == 1 else PRIMARY)
+        raise failure or Unreachable("the primary does not answer, and no mirror has it")
 
     # -- one of them ---------------------------------------------------------------------
 
     def _start(self, nursery: trio.Nursery, runner: Upstream) -> None:
         self._began[runner] = trio.current_time()
         self._bytes[runner] = runner.figures.bytes
+        self._retries[runner] = runner.figures.retries
         nursery.start_soon(self._run, runner)
 
     async def _run(self, runner: Upstream) -> None:
@@ -180,6 +189,15 @@ class Contest(Generic[T]):
             runner.answered(after_s if self._patience.rated else None)
             self._answers[runner] = answer
 
+    @property
+    def _denied(self) -> bool:
+        """Has one answered, and said no?"""
+        return any(not isinstance(e, Unreachable | DeadlineExceeded) for e in self.failures.values())
+
+    def _failing(self, runner: Upstream) -> bool:
+        """Did a try fail since it was asked, of this question or another, and has nothing come?"""
+        return runner.figures.retries > self._retries[runner] and not self._heard(runner)
+
     def _heard(self, runner: Upstream) -> bool:
         """Has anything come from it since it was asked, by this question or another?"""
         return runner.health.heard_at >= self._began[runner] or runner.figures.bytes > self._bytes[runner]
@@ -191,7 +209,7 @@ class Contest(Generic[T]):
             waited_s = now - began
             if waited_s >= min(SILENT_S, 0.9 * self._patience.next_s) and not self._heard(runner):
                 why = f"{runner.name}: no answer for {waited_s:.1f} s"
-                runner.struck(why, STRIKES if waited_s >= SILENT_S else 1)
+                runner.struck(why, STRIKES if waited_s >= SILENT_S or self._failing(runner) else 1)
 
 
 def _settles(error: RangefsError) -> bool:

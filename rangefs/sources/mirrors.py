@@ -35,9 +35,9 @@ from rangefs.sources.upstream import Upstream, WatchedBody
 T = TypeVar("T")
 
 # An open has 5 s, the check of a known version 2 s (fs.asking): the mirrors' answer has to be here by then.
-ONE_FILE = Patience(next_s=0.5, hold_s=1.5, rated=True)
+ONE_FILE = Patience(next_s=0.5, hold_s=1.5, rated=True, brief=True)
 # A folder's page may take its time; while bytes of it come it is waited for.
-FOLDER = Patience(next_s=1.0, hold_s=2.5)
+FOLDER = Patience(next_s=1.0, hold_s=2.5, brief=True)
 CONNECT = Patience(next_s=0.0, hold_s=2.5)
 # Bytes are the same from whoever has them: another one is asked when this one is late by its own measure.
 LATE_FACTOR = 4.0
@@ -49,7 +49,7 @@ LATE_AHEAD_S = 2.5
 STALL_S = 3.0
 PROBE_S = 3.0
 #: an origin that is down and that nobody needs is looked at so often, for the sake of ``rangefs status``
-IDLE_PROBE_S = 30.0
+IDLE_PROBE_S = 10.0
 #: one that answers and can't be used (no such folder, no listing, access denied)
 USELESS_PROBE_S = 60.0
 
@@ -266,7 +266,9 @@ class Mirrors:
                     unsure.add(upstream.number)
             holders.append(upstream)
         ranked = self._ranked(holders, size_bytes)
-        return sorted(ranked, key=lambda upstream: (upstream.health.down, urgent and upstream.number in unsure))
+        ranked = sorted(ranked, key=lambda upstream: (upstream.health.down, urgent and upstream.number in unsure))
+        self._roster.chosen(ranked[0].number, [upstream.number for upstream in holders])
+        return ranked
 
     def _patience(self, first: Upstream, pin: Version | None, ticket: Ticket) -> Patience:
         if pin is None:
@@ -296,6 +298,11 @@ class Mirrors:
         return won
 
     # -- for status ----------------------------------------------------------------------
+
+    @property
+    def answer(self) -> bool:
+        """Is anyone up?"""
+        return any(not upstream.health.down for upstream in self._upstreams)
 
     @property
     def reasons(self) -> tuple[str, ...]:
