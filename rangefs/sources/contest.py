@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # Nothing at all from an origin for so long, while it was asked for something: it is down, not late.
 SILENT_S = 1.25
+# While the primary is waited for, so often it is looked whether its tries fail (of which nobody is told).
+GLANCE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class Contest(Generic[T]):
             if self._answers and hold_until <= now:
                 hold_until = now + self._patience.hold_s
             overtakes = bool(self._waiting) and self._may_overtake(self._waiting[0])
-            wake_at = hold_until if self._answers else next_at if overtakes else float("inf")
+            holding_until = min(hold_until, now + GLANCE_S)
+            wake_at = holding_until if self._answers else next_at if overtakes else float("inf")
             with trio.move_on_at(wake_at):
                 await self._news.wait()
             self._news = trio.Event()
