@@ -107,19 +107,18 @@ class Contest(Generic[T]):
 
     async def _settle(self, nursery: trio.Nursery) -> None:
         """Asks one after another until it is decided."""
-        now = trio.current_time()
-        next_at, hold_until = now, now + self._patience.hold_s
+        hold_until = trio.current_time() + self._patience.hold_s
         while not self._decided(hold_until):
             now = trio.current_time()
-            if self._may_start(next_at):
-                self._start(nursery, self._waiting.popleft())
-                next_at = now + self._patience.next_s
-                continue
-            if self._answers and hold_until <= now:
-                hold_until = now + self._patience.hold_s
-            overtakes = bool(self._waiting) and self._may_overtake(self._waiting[0])
-            holding_until = min(hold_until, now + GLANCE_S)
-            wake_at = holding_until if self._answers else next_at if overtakes else float("inf")
+            if self._answers:
+                if hold_until <= now:
+                    hold_until = now + self._patience.hold_s
+                wake_at = min(hold_until, now + GLANCE_S)
+            else:
+                wake_at = self._next_at()
+                if wake_at <= now:
+                    self._start(nursery, self._waiting.popleft())
+                    continue
             with trio.move_on_at(wake_at):
                 await self._news.wait()
             self._news = trio.Event()
@@ -128,22 +127,22 @@ class Contest(Generic[T]):
         if self._verdict is not None:
             return True
         if not self._answers:
+            if self._patience.brief and self._denied and all(runner.health.down for runner in self._waiting):
+                self._waiting.clear()
             return not self._began and not self._waiting
         favoured = self._favoured
         if favoured is None or favoured not in self._began:  # it has answered, or failed
             return True
         return self._failing(favoured) or (trio.current_time() >= hold_until and not self._heard(favoured))
 
-    def _may_start(self, next_at: float) -> bool:
-        if not self._waiting or self._answers:
-            return False
-        if self._patience.brief and self._waiting[0].health.down and self._denied:
-            self._waiting.clear()
-            return False
-        return not self._began or (self._may_overtake(self._waiting[0]) and trio.current_time() >= next_at)
-
-    def _may_overtake(self, runner: Upstream) -> bool:
-        return self._eager or not runner.health.down
+    def _next_at(self) -> float:
+        """When the next one is to be asked: one that is down, only if those that are not seem to be as well."""
+        if not self._waiting:
+            return float("inf")
+        if not self._began:
+            return float("-inf")
+        down = self._waiting[0].health.down and not self._eager
+        return max(self._began.values()) + max(self._patience.next_s, SILENT_S if down else 0.0)
 
     def _winner(self) -> Upstream:
         if self._verdict is not None:
