@@ -10,9 +10,9 @@ import trio
 from rangefs.core.retry import Concurrency
 from rangefs.sources.base import Ticket
 
-# The share of the slots that only urgent tickets may take: a reader who comes while read-ahead fills the
-# line finds one free, and does not wait for 8 MiB of somebody's future.
-RESERVED_SHARE = 8
+# One slot in so many is for urgent tickets alone: a reader who comes while read-ahead fills the line finds one free,
+# and does not wait for 4 MiB of somebody's future.
+RESERVED_SHARE = 16
 
 
 class Gate:
@@ -64,7 +64,7 @@ class Gate:
 
     def _has_room(self, urgent: bool) -> bool:
         limit = self.concurrency.limit
-        return self._taken < (limit if urgent else max(1, limit - limit // RESERVED_SHARE))
+        return self._taken < (limit if urgent else max(1, limit - -(-limit // RESERVED_SHARE)))
 
     def _admit(self) -> None:
         """Wakes as many as there is room for."""
