@@ -16,9 +16,9 @@ import trio
 
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.listing import kept
-from rangefs.errors import Broken, InvalidName, NameTooLong, NotFound, RangefsError
+from rangefs.errors import Broken, InvalidName, IsADirectory, NameTooLong, NotFound, RangefsError
 from rangefs.fs.asking import PAUSE_S, Asking
-from rangefs.fs.tree import File, Folder, Node, Question, Tree
+from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Finder, Source
 from rangefs.store.store import Store
@@ -130,7 +130,10 @@ class Folders:
         if isinstance(known, File) and not known.spent:
             return known
         key = folder.key + quote(name, safe="").encode()
-        stat = await self._asking.within(self._asking.open_s, self._source.stat(key))
+        try:
+            stat = await self._asking.within(self._asking.open_s, self._source.stat(key))
+        except IsADirectory:
+            return self._tree.child(folder, Entry(name, Kind.FOLDER, key + b"/"))
         return self._tree.child(folder, Entry(name, Kind.FILE, key, stat.version.size, stat.mtime_ns))
 
     async def _refresh(self, folder: Folder, question: Question) -> None:
@@ -168,6 +171,11 @@ class Folders:
                 self._reader.doubt(node.blob)
             self._invalidate(folder, name)
         await self._store.save_listing(folder.key, kept.encode(listing), self._asking.wall())
+
+    def outdated(self, folder: Folder) -> None:
+        """An answer has shown that its listing is not the last word any more: the next look-up asks for a new one."""
+        folder.listed_at = min(folder.listed_at, self._asking.clock() - self._asking.ttl_s)
+        folder.asked_at = NEVER
 
     def name_lasts_s(self, folder: Folder) -> float:
         """For how long a name of this folder stands for what it does now, as far as its listing goes."""

@@ -28,6 +28,7 @@ from rangefs.core.window import WHOLE
 from rangefs.errors import (
     Broken,
     DeadlineExceeded,
+    IsADirectory,
     NotFound,
     RangefsError,
     RangesIgnored,
@@ -343,7 +344,10 @@ class Namespace:
             self._reader.supersede(file.blob)
         if file.spent:
             return
-        self._figures.upstream.version_changes += 1
+        if error.stat is None:  # what is there instead, only a listing can tell; the kernel looks up again but once
+            self.folders.outdated(file.parent)
+        if not isinstance(error, IsADirectory):
+            self._figures.upstream.version_changes += 1
         self.tree.supersede(file, error.stat)
         if error.stat is not None:
             new = file.parent.children.get(file.name)

@@ -22,6 +22,7 @@ from rangefs.read.budget import Budget, Need
 from rangefs.read.buffers import Buffers
 from rangefs.read.flight import Abandoned, Flight
 from rangefs.sources.base import Source, Ticket
+from rangefs.store.adding import SMALL_BYTES
 from rangefs.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 # Bodies cut off one after another before a byte has landed: then the origin counts as unreachable. The source has
 # its own tries for everything before the body.
 EMPTY_BODIES = 6
-# Writes to the cache under way at once: more would only queue in the kernel.
+# Large writes to the cache under way at once: more would only queue in the kernel. (The store batches small ones.)
 WRITERS = 3
 # Less than this is written by way of the page cache: a direct write costs a wait for the disk.
 DIRECT_MIN = 256 << 10
@@ -207,10 +208,11 @@ class Flights:
         self._queued[flight] = blob
         self.budget.press()
         try:
-            async with self._writers:
-                if self._queued.pop(flight, None) is not None:
-                    with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
-                        await self._store(blob, flight, version, end)
+            if end - flight.start <= SMALL_BYTES:
+                await self._store(blob, flight, version, end)
+            else:
+                async with self._writers:
+                    await self._store(blob, flight, version, end)
         except trio.Cancelled:
             if self._queued.pop(flight, None) is not None:
                 self._forget(blob, flight)
@@ -220,6 +222,12 @@ class Flights:
             self._forget(blob, flight)
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
+        """It is this flight's turn, unless memory has become so short that it was let go."""
+        if self._queued.pop(flight, None) is not None:
+            with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
+                await self._add(blob, flight, version, end)
+
+    async def _add(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(
             version,
             flight.start,

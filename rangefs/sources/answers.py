@@ -65,11 +65,6 @@ class Answer:
         request = self.problem.request_id or next((self.headers[n] for n in _REQUEST_IDS if n in self.headers), "")
         return f": {self.problem.code}{message}" + (f" (request {request[:64]})" if request else "")
 
-    @property
-    def at_end(self) -> bool:
-        """Is it known, without another look at the wire, that nothing (more) of the body will come?"""
-        return self._ended or self._body.empty
-
     async def readinto(self, buffer: memoryview) -> int:
         """The next raw bytes of the body into `buffer` (not empty): how many, 0 at its end."""
         with Translated(self.url.origin):

@@ -7,6 +7,8 @@ from rangefs.core.versions import Stat
 from rangefs.errors import BadAnswer, Unreachable
 from rangefs.sources.answers import Answer
 
+_PAST_THE_END = memoryview(bytearray(1))  #: where a byte would go that nobody asked for; nobody looks at it
+
 
 class ExchangeBody:
     """`base.Body` over an open `Answer`: counts, and raises where the body is shorter or longer than promised.
@@ -22,7 +24,6 @@ class ExchangeBody:
         self._at = start
         if end == start:
             answer.expect_end()
-        self._over = memoryview(bytearray(1))
 
     def __repr__(self) -> str:
         return f"<ExchangeBody [{self.start}, {self.end}) at {self._at} of {self._answer!r}>"
@@ -32,7 +33,7 @@ class ExchangeBody:
             return await self._answer.readinto(buffer)
         left = self.end - self._at
         if not left:
-            if not self._answer.at_end and await self._answer.readinto(self._over):
+            if await self._answer.readinto(_PAST_THE_END):
                 raise BadAnswer(f"{self._who}: more bytes than promised, after {self.end}")
             return 0
         count = await self._answer.readinto(buffer[:left])

@@ -10,8 +10,6 @@ stay: into the memory of whoever fetches.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import h11
 import httpx
@@ -19,15 +17,14 @@ import trio
 
 from rangefs.core.settings import KiB
 from rangefs.sources.clock import since_boot
-from rangefs.sources.dial import ByteStream, reason
-from rangefs.sources.tls import TlsStream
+from rangefs.sources.dial import reason
+from rangefs.sources.streams import ByteStream
 from rangefs.sources.urls import Origin
 
-A = TypeVar("A")
-R = TypeVar("R")
-
 # What is read at a time of heads, and of bodies that h11 frames.
-READ_BYTES = 64 * KiB
+READ_BYTES = 16 * KiB
+# A socket that always has more must not keep everyone else waiting: after so much it is the others' turn.
+TURN_BYTES = 256 * KiB
 HEAD_LIMIT_BYTES = 100 * KiB  # as httpcore's; Apache and nginx send 8 KiB at most
 # 100 and 103 answers before the real one: a server that sends more of them is playing.
 INTERIM_LIMIT = 16
@@ -56,8 +53,11 @@ class Connection:
         self._stall_s = 0.0
         self._talk = h11.Connection(h11.CLIENT)
         self._left: int | None = None  # bytes of a sized body still to come; None where h11 frames it
+        self._scratch = memoryview(bytearray(READ_BYTES))
+        self._turn = 0  # bytes read since the others last had their turn
         self._first = b""  # bytes of the body that are here already: what came with the head, what h11 gave
         self._keep = False
+        self._until_close = False
 
     def __repr__(self) -> str:
         return f"<Connection to {self.origin}, {self.state.value}>"
@@ -70,15 +70,12 @@ class Connection:
     @property
     def good(self) -> bool:
         """Idle, and the other side has not closed: an idle socket with something to read has its end to tell."""
-        stream = self._stream
-        while isinstance(stream, TlsStream):
-            stream = stream.transport
-        return self.state is State.IDLE and not stream.socket.is_readable()
+        return self.state is State.IDLE and not self._stream.socket.is_readable()
 
     async def aclose(self) -> None:
         """Closes the socket, at once."""
         self.state = State.OVER
-        await trio.aclose_forcefully(self._stream)
+        await self._stream.aclose()
 
     async def ask(
         self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], head_stall_s: float, body_stall_s: float
@@ -124,13 +121,13 @@ class Connection:
         """How the body ends (RFC 9112 6.3), and whether the connection outlives it."""
         fields = {name: value.lower() for name, value in head.headers}
         self._keep = head.http_version >= b"1.1" and b"close" not in fields.get(b"connection", b"")
-        self._left, self._first = None, b""
+        self._left, self._first, self._until_close = None, b"", False
         if method == "HEAD" or head.status_code in (204, 304):
             self._left = 0
         elif b"content-length" in fields and b"transfer-encoding" not in fields:
             self._left = int(fields[b"content-length"])  # h11 has seen to it that it is one number
         elif b"transfer-encoding" not in fields:
-            self._keep = False  # the end of the connection is the end of the body
+            self._keep, self._until_close = False, True  # the end of the connection is the end of the body
         if self._left is not None:
             self._first = self._talk.trailing_data[0]
             if len(self._first) > self._left:  # bytes that nobody asked for: never taken for the next answer
@@ -148,7 +145,7 @@ class Connection:
             return 0
         if self._first:
             return self._take_first(buffer)
-        count = await self._patiently(self._stream_into, buffer)
+        count = await self._receive(buffer)
         if not count:
             raise httpx.RemoteProtocolError(f"closed {self._left} bytes before the end of the body")
         return count
@@ -158,6 +155,9 @@ class Connection:
         while not self._first:
             event = await self._event()
             if not isinstance(event, h11.Data):
+                if self._until_close and self._stream.cut_off:
+                    # RFC 9112 9.8: such a body is whole only where TLS itself said goodbye; anyone can cut a wire
+                    raise httpx.RemoteProtocolError("closed without TLS's goodbye: the body may be cut off")
                 self._keep = self._keep and self._talk.their_state is h11.DONE and not self._talk.trailing_data[0]
                 return 0
             self._first = bytes(event.data)
@@ -173,40 +173,44 @@ class Connection:
         talk = self._talk
         try:
             while (event := talk.next_event()) is h11.NEED_DATA:
-                data = bytes(await self._patiently(self._stream.receive_some, READ_BYTES))
-                if not data and talk.their_state is h11.SEND_RESPONSE:
+                count = await self._receive(self._scratch)
+                if not count and talk.their_state is h11.SEND_RESPONSE:
                     raise httpx.RemoteProtocolError("closed without an answer")
-                self.heard = self.heard or bool(data)
-                talk.receive_data(data)
+                self.heard = self.heard or count > 0
+                talk.receive_data(bytes(self._scratch[:count]))
         except h11.RemoteProtocolError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
         assert event is not h11.NEED_DATA
         return event  # type: ignore[return-value]
 
-    async def _stream_into(self, buffer: memoryview) -> int:
-        stream = self._stream
-        if isinstance(stream, TlsStream):
-            return await stream.receive_into(buffer)
-        return await stream.socket.recv_into(buffer)
-
-    async def _patiently(self, receive: Callable[[A], Awaitable[R]], what: A) -> R:
-        """`receive` from the stream, for as long as it is not silent for too long."""
-        began = trio.current_time()
-        with trio.move_on_after(self._stall_s):
-            try:
-                received = await receive(what)
-            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise httpx.ReadError(reason(error)) from error
-            self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
-            return received
+    async def _receive(self, buffer: memoryview) -> int:
+        """The next bytes of the stream: how many, 0 at its end."""
+        try:
+            count = self._stream.receive_now(buffer)
+            if count is not None:
+                self._turn += count
+                if self._turn >= TURN_BYTES:
+                    self._turn = 0
+                    await trio.lowlevel.checkpoint()
+                return count
+            began = trio.current_time()
+            with trio.move_on_after(self._stall_s):
+                count = await self._stream.receive_into(buffer)
+                self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
+                return count
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpx.ReadError(reason(error)) from error
         self.longest_silence_s = max(self.longest_silence_s, self._stall_s)
         raise httpx.ReadTimeout("silent")
 
     async def _send(self, data: bytes) -> None:
-        with trio.move_on_after(self._stall_s):
-            try:
-                await self._stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise httpx.WriteError(reason(error)) from error
-            return
+        try:
+            left = data[self._stream.send_now(data) :]
+            if not left:
+                return
+            with trio.move_on_after(self._stall_s):
+                await self._stream.send_all(left)
+                return
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpx.WriteError(reason(error)) from error
         raise httpx.WriteTimeout("silent")

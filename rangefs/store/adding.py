@@ -18,6 +18,7 @@ from rangefs.store.parts import Parts, StoredChunk
 from rangefs.store.room import Room
 from rangefs.store.shelf import OpenChunk, write_chunk
 
+SMALL_BYTES = 64 << 10  #: chunks up to this size are written many at a time: the way to the thread is what costs
 EXTRA_PAGES = 2  #: a new fan-out folder, and the log's growth
 
 
@@ -81,10 +82,9 @@ class Adding:
         mtime_ns = None if row is None else parts.ledger.objects.mtime_ns(row)
         name = ChunkName(chunk_id, parts.namespace_text, version, mtime_ns, start, length)
         always = parts.settings.sync is Sync.ALWAYS
+        in_thread = parts.threads.together if length <= SMALL_BYTES else parts.threads.run
         try:
-            written = await parts.threads.run(
-                lambda: write_chunk(parts.disk, parts.layout, name, pieces, always, direct)
-            )
+            written = await in_thread(lambda: write_chunk(parts.disk, parts.layout, name, pieces, always, direct))
         except OSError:
             parts.gave_up(chunk_id)
             raise

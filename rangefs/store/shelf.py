@@ -90,9 +90,7 @@ def write_chunk(
     fd = disk.open(staged, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
         if not (direct and len(pieces) == 1 and _write_direct(disk, fd, header, pieces[0], offset)):
-            # The header goes first, without its padding: a hole reads as zeros, and costs no write.
-            write_all(disk, fd, (header,), 0)
-            write_all(disk, fd, pieces, offset)
+            write_all(disk, fd, (header, bytes(offset - len(header)), *pieces), 0)
         if sync:
             disk.fdatasync(fd)
         target = layout.chunk(name.chunk_id, ephemeral)

@@ -298,11 +298,9 @@ class Store:
     def _is_superseded(self, row: int) -> bool:
         ledger = self._parts.ledger
         objects = ledger.objects
-        key = objects.version(row).key
-        return any(
-            (objects.validated[other], objects.numbers[other]) > (objects.validated[row], objects.numbers[row])
-            for other in ledger.rows_of_key(self._parts.namespace, key)
-        )
+        newest = (objects.validated[row], objects.numbers[row])
+        others = ledger.rows_of_key(self._parts.namespace, objects.version(row).key)
+        return any((objects.validated[other], objects.numbers[other]) > newest for other in others)
 
     def _pin(self, version: Version, pinned: bool) -> None:
         parts = self._parts
