@@ -69,10 +69,11 @@ class Asking:
 
     def failed(self, error: RangefsError) -> bool:
         """Did upstream fail to answer at all? Remembers why."""
-        if isinstance(error, Unreachable | DeadlineExceeded):
+        if isinstance(error, Unreachable):
             self._fails(str(error))
-            return True
-        return False
+        elif isinstance(error, DeadlineExceeded):  # says less than what an earlier question may have met
+            self._fails(self.trouble or str(error))
+        return isinstance(error, Unreachable | DeadlineExceeded)
 
     def was_silent(self, waited_s: float) -> None:
         """Nothing came within `waited_s`, and something stale was shown instead."""

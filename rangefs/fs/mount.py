@@ -28,7 +28,7 @@ from rangefs.core.figures import Figures
 from rangefs.core.settings import MountSettings, Weak
 from rangefs.errors import MountError, RangefsError
 from rangefs.fs.clock import AwakeClock
-from rangefs.fs.kernel import MAX_BACKGROUND, raise_descriptor_limit, tune
+from rangefs.fs.kernel import MAX_BACKGROUND, connections, is_over, raise_descriptor_limit, tune
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.operations import Operations
 from rangefs.fs.reaching import reach
@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 MAX_TASKS = 2 * MAX_BACKGROUND
 # A signal lets the requests under way end by themselves for this long.
 GRACE_S = 1.0
+# How often it is looked whether the mount is still there.
+UNMOUNT_LOOK_S = 0.5
 
 
 def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
@@ -132,11 +134,13 @@ class _Mount:
         options = {"default_permissions", "ro", "nosuid", "nodev", "subtype=rangefs", f"fsname={fsname}"}
         if self._settings.view.allow_other:
             options.add("allow_other")
+        others = connections()
         try:
             pyfuse3.init(self._operations, str(self._settings.mountpoint), options)
         except RuntimeError as exc:
             where = self._settings.mountpoint
             raise MountError(f"cannot mount on {where}: FUSE refused; `rangefs doctor` says more") from exc
+        self._connections = connections() - others
 
     async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
         notifier = notifier_from(os.environ)
@@ -144,11 +148,20 @@ class _Mount:
         nursery.start_soon(_outlived, self._names.recover)
         nursery.start_soon(notifier.keep_alive)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        nursery.start_soon(self._stop_when_unmounted, nursery.cancel_scope)
         nursery.start_soon(self._announce, on_ready)
         await nursery.start(serve_control, control_path(self._settings.mountpoint), {"status": self._status()})
         log.info("%s is mounted on %s", self._source.url(b""), self._settings.mountpoint)
-        await pyfuse3.main(max_tasks=MAX_TASKS)
-        notifier.stopping()
+        try:
+            await pyfuse3.main(max_tasks=MAX_TASKS)
+        finally:
+            notifier.stopping()
+
+    async def _stop_when_unmounted(self, scope: trio.CancelScope) -> None:
+        """Nobody is there to be answered any more: pyfuse3 alone would wait until each read under way is over."""
+        while not any(map(is_over, self._connections)):
+            await trio.sleep(UNMOUNT_LOOK_S)
+        scope.cancel()
 
     async def _announce(self, on_ready: Callable[[], None]) -> None:
         """Say so once the mount answers a system call. From a thread: the loop must be free to answer."""
