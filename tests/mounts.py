@@ -136,9 +136,12 @@ class RangefsMount:
 
     def rangefs(self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
         """Any rangefs command, run to its end."""
+        return self._run([sys.executable, "-m", "rangefs", *words], timeout_s)
+
+    def _run(self, command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
         with bounded(self.path, timeout_s):
             return subprocess.run(
-                [sys.executable, "-m", "rangefs", *words],
+                command,
                 env=self.environment(),
                 cwd=self.base,
                 capture_output=True,
@@ -147,6 +150,11 @@ class RangefsMount:
                 timeout=timeout_s + 5,
                 check=False,
             )
+
+    def helper(self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+        """``mount.rangefs``, as mount(8) calls it."""
+        call = "import sys; from rangefs.cli.main import mount_helper; sys.exit(mount_helper())"
+        return self._run([sys.executable, "-c", call, *words], timeout_s)
 
     def status(self) -> dict[str, Any]:
         """``rangefs status --json MOUNTPOINT``"""

@@ -15,6 +15,9 @@ OPEN_AFTER = 5
 # Short at first, since most outages are restarts; never long, since a probe costs one request and a reader waits.
 FIRST_INTERVAL_S = 0.5
 LAST_INTERVAL_S = 3.0
+# A probe that is silent for longer no longer speaks for the origin: it may be one file that hangs, and those who
+# open another one have 5 s in all.
+PROBE_PATIENCE_S = 2.0
 
 
 class Admission(enum.Enum):
@@ -22,14 +25,14 @@ class Admission(enum.Enum):
 
     GO = "go"
     PROBE = "probe"  #: go, alone; its outcome decides for everyone
-    WAIT = "wait"  #: until `Breaker.next_probe_at`, or until the probe under way has ended
+    WAIT = "wait"  #: until `Breaker.next_probe_at`, or until a probe under way has ended
 
 
 @dataclass(slots=True)
 class Breaker:
     """Closed: all may go. Open: none until a moment, then one probe at a time, at growing intervals.
 
-    next_probe_at  while open; infinite while a probe is under way
+    next_probe_at  while open; while a probe is under way, when it will have been silent for too long
     """
 
     next_probe_at: float = float("-inf")
@@ -45,10 +48,10 @@ class Breaker:
         """Asks to go. After `PROBE` the caller owes `succeeded`, `failed` or `abandoned`."""
         if not self.open:
             return Admission.GO
-        if self._probing or now < self.next_probe_at:
+        if now < self.next_probe_at:
             return Admission.WAIT
         self._probing = True
-        self.next_probe_at = float("inf")
+        self.next_probe_at = now + PROBE_PATIENCE_S
         return Admission.PROBE
 
     def succeeded(self) -> None:

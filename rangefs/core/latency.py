@@ -38,6 +38,11 @@ class Latencies:
         self._recent.append(seconds)
         insort(self._sorted, seconds)
 
+    @property
+    def slowest(self) -> float:
+        """0 while there are none."""
+        return self._sorted[-1] if self._sorted else 0.0
+
     def quantile(self, share: float) -> float | None:
         """The duration that `share` (0 to 1) of the requests did not exceed; None before there are enough of them."""
         if len(self._sorted) < TRUSTED_FROM:
@@ -53,6 +58,14 @@ def stall_after_s(silences: Latencies, default_s: float) -> float:
     """
     p99 = silences.quantile(0.99)
     return default_s if p99 is None else min(STALL_MAX_S, max(STALL_MIN_S, STALL_FACTOR * p99))
+
+
+def idle_stall_s(first_bytes: Latencies, most_s: float) -> float:
+    """How long the head of an answer may take on a connection that was idle: it may have died unseen.
+
+    Far above what the origin ever took lately; at most what a new connection gets.
+    """
+    return min(most_s, max(STALL_MIN_S, STALL_FACTOR * first_bytes.slowest))
 
 
 def hedge_after_s(first_bytes: Latencies) -> float | None:

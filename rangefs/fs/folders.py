@@ -17,7 +17,7 @@ import trio
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.listing import kept
 from rangefs.errors import Broken, InvalidName, IsADirectory, NameTooLong, NotFound, RangefsError
-from rangefs.fs.asking import PAUSE_S, VALIDATE_S, Asking
+from rangefs.fs.asking import PAUSE_S, Asking
 from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Finder, Source
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # A folder of a page or two is listed within this, which answers all that comes after; a huge one is not waited for.
 FIND_AFTER_S = 0.5
+PROBE_NAME = b"-"  # of a file that need not exist
 NAME_MAX = 255  # limits.h; FUSE itself would take 1,024
 
 
@@ -59,12 +60,16 @@ class Folders:
         if folder.listing is None:
             await self._recall(folder)
         if not self._settled(folder):
-            if folder.refresh is None:
-                folder.refresh = Question()
-                self._nursery.start_soon(self._refresh, folder, folder.refresh)
-            await self._answered(folder, folder.refresh)
+            await self._answered(folder, self._ask(folder))
         assert folder.listing is not None
         return folder.listing
+
+    def _ask(self, folder: Folder) -> Question:
+        """Have one question about the folder under way."""
+        if folder.refresh is None:
+            folder.refresh = Question()
+            self._nursery.start_soon(self._refresh, folder, folder.refresh)
+        return folder.refresh
 
     def _settled(self, folder: Folder) -> bool:
         """Need upstream not be asked now?"""
@@ -75,12 +80,27 @@ class Folders:
     async def _answered(self, folder: Folder, question: Question) -> None:
         """Wait for the answer; only briefly where there is something to show instead. Raises the question's error."""
         stale_will_do = folder.listing is not None and self._asking.tolerable(folder.listed_at)
-        with trio.move_on_after(VALIDATE_S if stale_will_do else float("inf")) as patience:
+        patience_s = self._asking.patience_s if stale_will_do else float("inf")
+        with trio.move_on_after(patience_s) as patience:
             await question.done.wait()
         if question.error is not None:
             raise question.error
         if patience.cancelled_caught and not question.done.is_set():  # it goes on, and its answer will be used
             folder.stale, folder.asked_at = True, self._asking.clock()
+            self._asking.was_silent(patience_s)
+
+    async def probe(self) -> None:
+        """Ask the one small question that shows whether upstream answers: the root's page, or what is cheaper."""
+        root = self._tree.root
+        if not isinstance(self._source, Finder):
+            await self._ask(root).done.wait()
+            return
+        try:
+            await self._asking.within(self._asking.open_s, self._source.find(root.key, PROBE_NAME))
+        except RangefsError as exc:
+            self._asking.failed(exc)
+        else:
+            self._asking.answered()
 
     async def lookup(self, folder: Folder, name: bytes) -> Node:
         """The node that a name stands for now. Raises `NotFound`, `NameTooLong`."""
@@ -143,7 +163,7 @@ class Folders:
 
     async def _relist(self, folder: Folder) -> None:
         listing = await self._source.list(folder.key)
-        self._asking.trouble = None
+        self._asking.answered()
         known, now = folder.listing, self._asking.clock()
         if not listing.mirrored:
             self._update(folder, listing, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,7 @@ READ_AHEAD_KIB = 256
 
 DESCRIPTORS = 65536
 
+FUSE_DEVICE = "/dev/fuse"
 FUSECTL = Path("/sys/fs/fuse/connections")
 BDI = Path("/sys/class/bdi")
 
@@ -49,6 +51,23 @@ def tune(mountpoint: Path) -> tuple[str, ...]:
     with contextlib.suppress(OSError):  # only root may, and the mount is right without it
         (BDI / f"{os.major(device)}:{os.minor(device)}" / "read_ahead_kb").write_text(str(READ_AHEAD_KIB))
     return tuple(reasons)
+
+
+def connections() -> frozenset[int]:
+    """The descriptors of this process that lead to FUSE."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that listed them is gone
+            if os.readlink(f"/proc/self/fd/{name}") == FUSE_DEVICE:
+                found.add(int(name))
+    return frozenset(found)
+
+
+def is_over(connection: int) -> bool:
+    """Has the kernel let go of the mount: unmounted, or aborted? Never blocks."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))  # POLLERR: fuse_dev_poll in fs/fuse/dev.c
 
 
 def _mount_fusectl() -> None:

@@ -1,7 +1,8 @@
 """The wiring of one mount: who is started, in which order, and who ends when.
 
 1. The cache is locked and recovered, the source is opened and asked once: what
-   can fail for a reason of the user's fails before anything is mounted.
+   can fail for a reason of the user's fails before anything is mounted. A source
+   that does not answer is no such reason where the cache knows it (`reaching`).
 2. The kernel is given the mount point (`pyfuse3.init`).
 3. One nursery runs everything: the FUSE loop, the store's background work,
    flights, the control socket, signals. When the FUSE loop ends (umount, a
@@ -26,9 +27,11 @@ import trio
 from rangefs.core.figures import Figures
 from rangefs.core.settings import MountSettings, Weak
 from rangefs.errors import MountError, RangefsError
-from rangefs.fs.kernel import MAX_BACKGROUND, raise_descriptor_limit, tune
+from rangefs.fs.clock import AwakeClock
+from rangefs.fs.kernel import MAX_BACKGROUND, connections, is_over, raise_descriptor_limit, tune
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.operations import Operations
+from rangefs.fs.reaching import reach
 from rangefs.fs.tree import Folder
 from rangefs.ops.control import control_path, serve_control
 from rangefs.ops.notify import notifier_from
@@ -36,6 +39,7 @@ from rangefs.ops.status import Identity, State, status_of
 from rangefs.read.flights import Flights
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
+from rangefs.sources.later import later
 from rangefs.sources.mirrored import open_mirrored
 from rangefs.sources.mirrors import Mirrors
 from rangefs.sources.offline import Offline
@@ -47,6 +51,8 @@ log = logging.getLogger(__name__)
 MAX_TASKS = 2 * MAX_BACKGROUND
 # A signal lets the requests under way end by themselves for this long.
 GRACE_S = 1.0
+# How often it is looked whether the mount is still there.
+UNMOUNT_LOOK_S = 0.5
 
 
 def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
@@ -57,7 +63,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     Raises `RangefsError` (one line, says what to do) where it can't be mounted; nothing is left mounted then.
     """
     raise_descriptor_limit()
-    trio.run(_serve, settings, on_ready)
+    trio.run(_serve, settings, on_ready, clock=AwakeClock())
 
 
 async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
@@ -68,8 +74,8 @@ async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     try:
         store = await Store.open(settings.cache, source.identity, figures.cache)
         try:
-            await source.connect()
-            await _Mount(settings, source, store, figures).run(on_ready)
+            absence = await reach(source, store, settings.upstream)
+            await _Mount(settings, source, store, figures, absence).run(on_ready)
         finally:
             with trio.CancelScope(shield=True):
                 await store.close()
@@ -79,11 +85,17 @@ async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
 
 
 class _Mount:
-    """What runs while the mount is there."""
+    """What runs while the mount is there.
 
-    def __init__(self, settings: MountSettings, source: Source, store: Store, figures: Figures) -> None:
+    absence  why upstream could not be reached at the start; None where it was
+    """
+
+    def __init__(
+        self, settings: MountSettings, source: Source, store: Store, figures: Figures, absence: RangefsError | None
+    ) -> None:
         self._settings = settings
         self._source = source
+        self._absence = absence
         self._store = store
         self._figures = figures
         self._limits: tuple[str, ...] = ()
@@ -108,10 +120,13 @@ class _Mount:
     def _wire(self, nursery: trio.Nursery) -> None:
         settings, figures = self._settings, self._figures
         timeout_s = settings.upstream.read_timeout_s
-        flights = Flights(self._source, self._store, nursery, figures, settings.memory_bytes, timeout_s)
+        source = self._source if self._absence is None else later(self._source)
+        flights = Flights(source, self._store, nursery, figures, settings.memory_bytes, timeout_s)
         whole_bytes, spool = settings.max_full_fetch_bytes, settings.weak is Weak.SPOOL
         self._reader = Reader(flights, self._store, nursery, figures, timeout_s, whole_bytes, spool)
-        self._names = Namespace(self._source, self._store, self._reader, settings, figures, nursery, _invalidate)
+        self._names = Namespace(source, self._store, self._reader, settings, figures, nursery, _invalidate)
+        if self._absence is not None:
+            self._names.began_without(self._absence)
         self._operations = Operations(self._names, self._reader, settings)
 
     def _init(self) -> None:
@@ -120,24 +135,36 @@ class _Mount:
         options = {"default_permissions", "ro", "nosuid", "nodev", "subtype=rangefs", f"fsname={fsname}"}
         if self._settings.view.allow_other:
             options.add("allow_other")
+        others = connections()
         try:
             pyfuse3.init(self._operations, str(self._settings.mountpoint), options)
         except RuntimeError as exc:
             where = self._settings.mountpoint
             raise MountError(f"cannot mount on {where}: FUSE refused; `rangefs doctor` says more") from exc
+        self._connections = connections() - others
 
     async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
         notifier = notifier_from(os.environ)
         nursery.start_soon(_outlived, self._store.run)
         if isinstance(self._source, Mirrors):
             nursery.start_soon(_outlived, self._source.run)
+        nursery.start_soon(_outlived, self._names.recover)
         nursery.start_soon(notifier.keep_alive)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        nursery.start_soon(self._stop_when_unmounted, nursery.cancel_scope)
         nursery.start_soon(self._announce, on_ready)
         await nursery.start(serve_control, control_path(self._settings.mountpoint), {"status": self._status()})
         log.info("%s is mounted on %s", self._source.url(b""), self._settings.mountpoint)
-        await pyfuse3.main(max_tasks=MAX_TASKS)
-        notifier.stopping()
+        try:
+            await pyfuse3.main(max_tasks=MAX_TASKS)
+        finally:
+            notifier.stopping()
+
+    async def _stop_when_unmounted(self, scope: trio.CancelScope) -> None:
+        """Nobody is there to be answered any more: pyfuse3 alone would wait until each read under way is over."""
+        while not any(map(is_over, self._connections)):
+            await trio.sleep(UNMOUNT_LOOK_S)
+        scope.cancel()
 
     async def _announce(self, on_ready: Callable[[], None]) -> None:
         """Say so once the mount answers a system call. From a thread: the loop must be free to answer."""
@@ -176,7 +203,7 @@ async def _outlived(run: Callable[[], Awaitable[None]]) -> None:
         try:
             await run()
         except Exception:
-            log.exception("the cache's housekeeping failed: a bug in rangefs")
+            log.exception("work beside the readers failed: a bug in rangefs")
         await trio.sleep(GRACE_S)
 
 

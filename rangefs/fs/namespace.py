@@ -37,13 +37,15 @@ from rangefs.errors import (
     Stale,
     Unreachable,
 )
-from rangefs.fs.asking import PAUSE_S, VALIDATE_S, Asking
+from rangefs.fs.asking import PAUSE_S, Asking
 from rangefs.fs.folders import Folders
-from rangefs.fs.tree import File, Folder, Question, Tree
+from rangefs.fs.freshness import Freshness, freshness_of
+from rangefs.fs.tree import File, Folder, Node, Question, Tree
 from rangefs.read.blob import Blob, agrees
 from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
+from rangefs.sources.clock import since_boot
 from rangefs.store.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ class Namespace:
         figures: Figures,
         nursery: trio.Nursery,
         invalidate: Callable[[Folder, bytes], None],
-        clock: Callable[[], float] = trio.current_time,
+        clock: Callable[[], float] = since_boot,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.tree = Tree()
@@ -83,8 +85,16 @@ class Namespace:
 
     @property
     def trouble(self) -> str | None:
-        """Why upstream can't be asked; None while it answers."""
-        return self._asking.trouble
+        """Why upstream can't be asked, and for how long it has been so; None while it answers."""
+        return self._asking.reason
+
+    def began_without(self, error: RangefsError) -> None:
+        """Upstream could not be reached when the mount began, by `error`."""
+        self._asking.failed(error)
+
+    async def recover(self) -> None:
+        """Look for upstream while it fails. Until cancelled."""
+        await self._asking.recover(self.folders.probe)
 
     # -- attributes ----------------------------------------------------------------
 
@@ -112,6 +122,7 @@ class Namespace:
             seen = await self._source.stat(file.key)
             if seen.mirrored and (cached := await self.known(file)):
                 await self._check_stand_in(file, cached, seen)
+            self._asking.answered()
             self._pinned(file, seen)
         except (Unreachable, DeadlineExceeded) as exc:
             known = await self._store.find(file.key)
@@ -240,7 +251,7 @@ class Namespace:
             file.stale, file.asked_at = True, self._asking.clock()
 
     async def _compare(self, file: File, stat: Stat) -> None:
-        seen = await self._asking.within(VALIDATE_S, self._source.stat(file.key))
+        seen = await self._asking.within(self._asking.patience_s, self._source.stat(file.key))
         if seen.mirrored and await self._check_stand_in(file, stat, seen):
             raise Stale("its server does not answer: a mirror's version stands in", seen)
         if not compatible(stat.version, seen):
@@ -303,6 +314,7 @@ class Namespace:
 
     async def _validated(self, file: File, stat: Stat) -> None:
         """Upstream has just said that this is the current version."""
+        self._asking.answered()
         self._pinned(file, stat, self._asking.clock())
         if not stat.mirrored:  # it would drop what is cached of the primary's version
             await self._store.note(stat, self._asking.wall())
@@ -312,7 +324,6 @@ class Namespace:
         if file.blob is None:
             file.blob = Blob(file.entry, None)
         file.blob.pin(stat)
-        self._asking.trouble = None
         file.stale = False
         file.validated_at = self._asking.clock() if validated_at is None else validated_at
         file.unsized = stat.version.size is None
@@ -322,15 +333,13 @@ class Namespace:
 
     # -- what is known, without asking upstream ------------------------------------
 
-    def url(self, file: File) -> str:
-        """Where the bytes come from, without secrets."""
-        return self._source.url(file.key)
+    def url(self, node: Node) -> str:
+        """Where it comes from, without secrets."""
+        return self._source.url(node.key)
 
-    def state(self, file: File) -> str:
-        """``fresh``, ``stale`` (shown past its TTL because upstream fails) or ``offline``."""
-        if self._asking.offline:
-            return "offline"
-        return "stale" if file.stale or file.parent.stale else "fresh"
+    def freshness(self, node: Node) -> Freshness:
+        """How far what is shown of it can be trusted to be what upstream has."""
+        return freshness_of(node, self._asking)
 
     async def known(self, file: File) -> Stat | None:
         """The version that the cache has of a file that was not opened yet."""

@@ -20,11 +20,12 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, ReaddirToken, RequestContext
 
 from rangefs.core.entries import Listing
+from rangefs.core.repeats import Repeats
 from rangefs.core.settings import MountSettings
 from rangefs.errors import NotADirectory, NotFound, RangefsError, ReadOnly, Stale
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.tree import File, Folder, Node
-from rangefs.fs.xattrs import XATTRS, value_of
+from rangefs.fs.xattrs import names_of, value_of
 from rangefs.read.reader import Bytes, Reader
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class Operations(pyfuse3.Operations):
         self._files: dict[int, _Handle] = {}
         self._folders: dict[int, tuple[Folder, Listing]] = {}
         self._next_fh = 1
+        self._repeats = Repeats()
         self._born_ns = time.time_ns()
         view = settings.view
         self._file_mode = modes.S_IFREG | (view.file_mode & ~view.umask)
@@ -147,7 +149,7 @@ class Operations(pyfuse3.Operations):
 
     @answers
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
-        return XATTRS if isinstance(self._nodes[inode], File) else ()
+        return names_of(self._nodes[inode])
 
     # -- folders -----------------------------------------------------------------
 
@@ -226,14 +228,17 @@ class Operations(pyfuse3.Operations):
     # -- within ----------------------------------------------------------------------
 
     def _failed(self, file: File, offset: int, error: RangefsError) -> None:
-        """One line for the log: what could not be read, and why."""
-        log.log(
-            logging.INFO if isinstance(error, Stale) else logging.ERROR,
-            "read of %s at %d: %s",
-            os.fsdecode(file.name),
-            offset,
-            error,
-        )
+        """One line for the log: what could not be read, and why. One of many, where a reader tries for ever."""
+        unsaid = self._repeats.unsaid((file.parent.key, file.name, type(error)), time.monotonic())
+        if unsaid is not None:
+            log.log(
+                logging.INFO if isinstance(error, Stale) else logging.ERROR,
+                "read of %s at %d: %s%s",
+                os.fsdecode(file.name),
+                offset,
+                error,
+                f" (and {unsaid} times more since this was last said)" if unsaid else "",
+            )
         if isinstance(error, Stale):
             self._names.supersede(file, error)
 

@@ -49,7 +49,7 @@ class Question:
 
 @dataclass(slots=True, eq=False)
 class Folder:
-    """A folder. Times are the event loop's clock.
+    """A folder. Times are `Asking.clock`'s.
 
     listing    what upstream has in it, None until first asked
     listed_at  when that was true

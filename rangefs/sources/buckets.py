@@ -121,10 +121,13 @@ class BucketSource(ObjectSource):
         if await self._has_any(self._prefix) or self._prefix == self._given:
             return
         folder, slash, name = self._given.rpartition(b"/")
-        self._prefix = folder + slash
+        as_folder, self._prefix = self._prefix, folder + slash
         try:
             await self.stat(name)
-        except NotFound as error:
+        except BaseException as error:
+            self._prefix = as_folder  # it may be tried again
+            if not isinstance(error, NotFound):
+                raise
             where = self._shown(self._given)
             raise NotFound(f"{where}: no such object; end it with a slash to mount a folder that is empty") from error
         self._file_key = name

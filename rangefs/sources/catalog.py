@@ -113,7 +113,8 @@ class CatalogSource(ObjectSource):
         return parse_url(urls[self._mirrors.get(key, 0) % len(urls)])
 
     def url(self, key: bytes) -> str:
-        return super().url(key) if key else f"catalog+{self._address}"
+        """A file's; the catalog's own for folders, and for files while the catalog has not been read."""
+        return super().url(key) if key in self._list.known.files else f"catalog+{self._address}"
 
     async def stat(self, key: bytes) -> Stat:
         """Of a file with a hash and a size, what the catalog says: there is nothing to ask."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azure.identity import DefaultAzureCredential
 
-from rangefs.errors import Denied
+from rangefs.errors import Denied, Unreachable
 from rangefs.sources.credentials import Credentials
 from rangefs.sources.refreshed import Expiring, TokenBearer
 from rangefs.sources.urls import Origin
@@ -28,12 +28,14 @@ class _DefaultCredential:
         self._lock = threading.Lock()
 
     def fetch(self) -> Expiring:
-        """A token with some life left (azure-identity keeps and renews it). Raises `Denied`."""
+        """A token with some life left (azure-identity keeps and renews it). Raises `Denied`, `Unreachable`."""
         try:
             with self._lock:
                 if self._credential is None:
                     self._credential = DefaultAzureCredential()
                 token = self._credential.get_token(SCOPE)
+        except (ServiceRequestError, ServiceResponseError) as error:
+            raise Unreachable(f"can't get credentials: {_words(error)}") from error
         except AzureError as error:
             raise Denied(
                 f"no credentials from azure-identity: {_words(error)}; try az login, or AZURE_STORAGE_KEY"

@@ -295,6 +295,7 @@ class Exchange:
                 "origin": url.origin,
                 "target": url.target,
                 "head_stall_s": self._stall_s,
+                "idle_stall_s": peer.idle_stall_s,
                 "body_stall_s": peer.body_stall_s,
             },
         )

@@ -13,6 +13,9 @@ from rangefs.sources.base import Ticket
 # One slot in so many is for urgent tickets alone: a reader who comes while read-ahead fills the line finds one free,
 # and does not wait for 4 MiB of somebody's future.
 RESERVED_SHARE = 16
+# Where throttling has left few slots, one transfer that hangs may hold them all. A gate that nobody has left for so
+# long lets one reader more in, up to the ceiling: those who wait have 5 s to open a file.
+STUCK_S = 1.5
 
 
 class Gate:
@@ -25,6 +28,7 @@ class Gate:
     def __init__(self, concurrency: Concurrency) -> None:
         self.concurrency = concurrency
         self._taken = 0
+        self._moved_at = float("-inf")
         self._queue: dict[Ticket, list[trio.Event]] = {}
 
     def __repr__(self) -> str:
@@ -50,7 +54,10 @@ class Gate:
         ticket.when_urgent(self._admit)
         self._admit()
         try:
-            await turn.wait()
+            while not turn.is_set():
+                with trio.move_on_after(STUCK_S):
+                    await turn.wait()
+                self._pass_the_stuck(ticket, turn)
         except trio.Cancelled:
             if turn.is_set():  # admitted and cancelled at once: pass the slot on
                 self.release()
@@ -58,8 +65,17 @@ class Gate:
         finally:
             self._leave(ticket, turn)
 
+    def _pass_the_stuck(self, ticket: Ticket, turn: trio.Event) -> None:
+        now = trio.current_time()
+        stuck = now - self._moved_at >= STUCK_S and self._taken < self.concurrency.ceiling
+        if stuck and ticket.urgent and not turn.is_set():
+            self._moved_at = now
+            self._taken += 1
+            turn.set()
+
     def release(self) -> None:
         self._taken -= 1
+        self._moved_at = trio.current_time()
         self._admit()
 
     def _has_room(self, urgent: bool) -> bool:

@@ -12,10 +12,10 @@ from datetime import UTC
 
 import google.auth
 from google.auth.credentials import Credentials as GoogleCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
 
-from rangefs.errors import Denied
+from rangefs.errors import Denied, Unreachable
 from rangefs.sources.credentials import Credentials
 from rangefs.sources.refreshed import Expiring, TokenBearer
 from rangefs.sources.urls import Origin
@@ -41,10 +41,12 @@ class _DefaultCredentials:
         self._lock = threading.Lock()  # a thread whose waiters have gone may still be at it
 
     def fetch(self) -> Expiring:
-        """A fresh token. Raises `Denied`."""
+        """A fresh token. Raises `Denied`, and `Unreachable` where nobody could be asked for one."""
         try:
             with self._lock:
                 return self._fetched()
+        except TransportError as error:
+            raise Unreachable(f"can't get credentials: {_words(error)}") from error
         except GoogleAuthError as error:
             raise Denied(f"no credentials from google-auth: {_words(error)}") from error
 

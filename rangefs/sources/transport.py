@@ -12,8 +12,8 @@ redirects with foreign credentials, decodes bodies, and costs 0.3 ms more.
 from __future__ import annotations
 
 import httpx
-import trio
 
+from rangefs.sources.clock import since_boot
 from rangefs.sources.dial import Dialer
 from rangefs.sources.urls import Origin
 from rangefs.sources.wire import Connection, State
@@ -26,7 +26,10 @@ class Transport(httpx.AsyncBaseTransport):
     """Sends one request, as it is, on a connection that was idle or is new. Whoever asks limits how many there are.
 
     ``request.extensions`` must have ``"origin"`` (an `Origin`) and ``"target"`` (bytes), which say exactly where to and
-    what for, since httpx's own URL has been normalised; and ``"head_stall_s"``, ``"body_stall_s"`` (`Connection.ask`).
+    what for, since httpx's own URL has been normalised; ``"head_stall_s"``, ``"body_stall_s"`` (`Connection.ask`), and
+    ``"idle_stall_s"``, the longest silence before the head on a connection that was idle.
+    Every request is taken for one that may be sent twice (RFC 9110 9.2.2): one that was lost with an idle connection
+    is sent again at once on a new one.
     Raises httpx's transport errors (`failures` translates them) and `Denied` for certificates and closed doors.
 
     max_idle  connections kept open for later, all origins together
@@ -46,10 +49,23 @@ class Transport(httpx.AsyncBaseTransport):
         if self._dialer.proxy is not None and origin.scheme == "http":
             target = str(origin).encode("ascii") + target  # RFC 9112 3.2.2: the whole URL, for the proxy
         connection = await self._take(origin)
+        if connection is not None:
+            try:
+                return await self._ask(connection, request, target, details["idle_stall_s"])
+            except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException):
+                if connection.heard:
+                    raise
+                # Closed by the other side, or the way is gone: another address, a long sleep. The others went with it.
+                await self._drop_idle()
+        connection = Connection(await self._dialer.dial(origin, self._connect_timeout_s), origin)
+        return await self._ask(connection, request, target, details["head_stall_s"])
+
+    async def _ask(
+        self, connection: Connection, request: httpx.Request, target: bytes, head_stall_s: float
+    ) -> httpx.Response:
+        body_stall_s: float = request.extensions["body_stall_s"]
         try:
-            head = await connection.ask(
-                request.method, target, request.headers.raw, details["head_stall_s"], details["body_stall_s"]
-            )
+            head = await connection.ask(request.method, target, request.headers.raw, head_stall_s, body_stall_s)
         except BaseException as error:
             await connection.aclose()
             await self.look_out(error)
@@ -80,9 +96,9 @@ class Transport(httpx.AsyncBaseTransport):
         if len(self._idle) > self._max_idle:
             await self._idle.pop(0).aclose()
 
-    async def _take(self, origin: Origin) -> Connection:
-        """The idle connection to `origin` that was used last, if it is still good, or a new one."""
-        oldest = trio.current_time() - KEEPALIVE_S
+    async def _take(self, origin: Origin) -> Connection | None:
+        """The idle connection to `origin` that was used last and is still good."""
+        oldest = since_boot() - KEEPALIVE_S
         while self._idle and self._idle[0].idle_since < oldest:
             await self._idle.pop(0).aclose()
         for index in range(len(self._idle) - 1, -1, -1):
@@ -92,8 +108,7 @@ class Transport(httpx.AsyncBaseTransport):
                     return connection
                 await connection.aclose()
                 return await self._take(origin)
-        stream = await self._dialer.dial(origin, self._connect_timeout_s)
-        return Connection(stream, origin)
+        return None
 
 
 class RawBody(httpx.AsyncByteStream):

@@ -96,6 +96,13 @@ class WebSource(ObjectSource):
     def _at(self, key: bytes, pin: Version | None = None) -> Url:
         return Url(self._root.origin, self._base + encode_target(key))
 
+    def url(self, key: bytes) -> str:
+        if self._root.path.endswith(b"/") or self._file_key is not None:
+            return super().url(key)
+        file = self._root.target[len(self._root.folder) :]  # not connected: a file, or a folder without its slash
+        below = "" if key in (b"", file) else "/" + encode_target(key).decode("ascii")
+        return redact_url(str(self._root) + below)
+
     # -- folders ---------------------------------------------------------------
 
     async def list(self, key: bytes) -> Listing:

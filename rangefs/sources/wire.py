@@ -16,6 +16,7 @@ import httpx
 import trio
 
 from rangefs.core.settings import KiB
+from rangefs.sources.clock import since_boot
 from rangefs.sources.dial import reason
 from rangefs.sources.streams import ByteStream
 from rangefs.sources.urls import Origin
@@ -39,12 +40,14 @@ class Connection:
     """States: IDLE → ASKED (`ask`) → IDLE or OVER (`readinto` gave 0). Any exception from either leads to OVER.
 
     longest_silence_s  within the body that is being read
+    heard              has anything of the answer come?
     """
 
     def __init__(self, stream: ByteStream, origin: Origin) -> None:
         self.origin = origin
         self.state = State.IDLE
-        self.idle_since = trio.current_time()
+        self.idle_since = since_boot()
+        self.heard = False
         self.longest_silence_s = 0.0
         self._stream = stream
         self._stall_s = 0.0
@@ -84,6 +87,7 @@ class Connection:
         assert self.state is State.IDLE
         self.state = State.OVER  # until all has gone well
         self._stall_s = head_stall_s
+        self.heard = False
         self._talk = talk = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         request = talk.send(h11.Request(method=method, target=target, headers=headers)) or b""
         await self._send(request + (talk.send(h11.EndOfMessage()) or b""))
@@ -110,7 +114,7 @@ class Connection:
             self.state = State.ASKED
         elif self._keep:
             self.state = State.IDLE
-            self.idle_since = trio.current_time()
+            self.idle_since = since_boot()
         return count
 
     def _frame(self, method: str, head: h11.Response) -> None:
@@ -172,6 +176,7 @@ class Connection:
                 count = await self._receive(self._scratch)
                 if not count and talk.their_state is h11.SEND_RESPONSE:
                     raise httpx.RemoteProtocolError("closed without an answer")
+                self.heard = self.heard or count > 0
                 talk.receive_data(bytes(self._scratch[:count]))
         except h11.RemoteProtocolError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
