@@ -67,6 +67,10 @@ class Stale(RangefsError):
         self.stat = stat
 
 
+class IsADirectory(Stale):
+    """A folder is where a file was listed: the name has to be looked up again."""
+
+
 class Denied(RangefsError):
     """401, 403, an unverified certificate, an archived object."""
 

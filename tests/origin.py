@@ -7,13 +7,12 @@ plans as files; the root lists all folders there may ever be, so that no name is
 from __future__ import annotations
 
 import contextlib
-import queue
 import socket
 import ssl
 import struct
 import threading
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -21,47 +20,13 @@ from urllib.parse import unquote
 
 import trio
 
+from tests.breaks import AT_HANDSHAKE, Close, Goodbye, Reset, Stall, break_at_connect, break_handshake
+from tests.certificates import EXPIRED, FOREIGN, GOOD, UNKNOWN, Certificates
 from tests.plans import LIES, Answer, Ask, Fault, Plan
+from tests.wires import PIECE, send
 
-PIECE = 65_536
-REASONS = {200: "OK", 206: "Partial Content", 302: "Found", 304: "Not Modified", 404: "Not Found"}
-HEADER_FLOOD = b"".join(b"X-Flood-%d: %s\r\n" % (number, b"x" * 1000) for number in range(2000))
-
-
-class Reset(Exception):
-    """End the connection with RST, at once."""
-
-
-class Close(Exception):
-    """End the connection in an orderly way, though more was promised."""
-
-
-class Stall(Exception):
-    """Say nothing more, for as long as the client stays."""
-
-
-@dataclass(slots=True)
-class Break:
-    """Where and how an exchange breaks.
-
-    phase   ``headers`` (before the first byte), ``within headers``, ``body`` (after some of it), ``chunk``
-            (between two chunks, where the body is sent in chunks; elsewhere as ``body``)
-    manner  what is raised there
-    """
-
-    phase: str
-    manner: type[Exception]
-
-
-BREAKS: dict[str, Break] = {
-    f"{name} {phase}": Break(phase, manner)
-    for name, manner in (("reset", Reset), ("close", Close), ("stall", Stall))
-    for phase in ("headers", "within headers", "body", "chunk")
-}
-# What is on the wire is not HTTP, or not at any useful speed.
-ODD_WIRES = ("drip", "garbage", "header flood", "endless headers", "hints", "bad chunk")
-AT_ACCEPT = ("reset connect", "close connect", "stall connect")
-TRANSPORT_FAULTS = (*BREAKS, *ODD_WIRES)
+BAD_CERTIFICATES = (UNKNOWN, EXPIRED, FOREIGN)
+TLS_FAULTS = (*AT_HANDSHAKE, *BAD_CERTIFICATES)
 
 
 @dataclass(slots=True)
@@ -69,25 +34,28 @@ class Origin:
     """Runs from entry to exit. `folders` may be changed at any time from the outside: one name → plan map a folder.
 
     folder_names  what the root lists
-    accept_faults  kinds of `AT_ACCEPT`, one taken for each new connection
+    certificates  of an origin that speaks TLS
     troubles  mistakes of the origin itself; leaving it fails on them
     """
 
     folder_names: list[str]
+    certificates: Certificates | None = None
     folders: dict[str, dict[str, Plan]] = field(default_factory=dict)
     folder_faults: dict[str, list[str]] = field(default_factory=dict)
-    tls: ssl.SSLContext | None = None
     port: int = 0
-    accept_faults: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     troubles: list[str] = field(default_factory=list)
+    _connection_faults: tuple[Fault, ...] = ()
+    _connections: int = 0
     _token: trio.lowlevel.TrioToken | None = None
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _listening: trio.CancelScope | None = None
+    _nursery: trio.Nursery | None = None
     _thread: threading.Thread | None = None
     _live: set[trio.SocketStream] = field(default_factory=set)
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/"
+        return f"{'https' if self.certificates else 'http'}://127.0.0.1:{self.port}/"
 
     # -- life -------------------------------------------------------------------------
 
@@ -99,12 +67,15 @@ class Origin:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        assert self._token is not None
         assert self._thread is not None
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._scope.cancel)
+        self._soon(self._scope.cancel)
         self._thread.join(10)
         assert not self.troubles or kind is not None, self.troubles
+
+    def break_connections(self, *faults: Fault) -> None:
+        """Close every connection; the next ones, counted from 0, meet `faults`: of `AT_CONNECT` or `TLS_FAULTS`."""
+        self._connections, self._connection_faults = 0, faults
+        self.hang_up()
 
     def hang_up(self) -> None:
         """Close every connection, so that the next request needs a new one."""
@@ -114,33 +85,81 @@ class Origin:
                 with contextlib.suppress(OSError, ValueError):  # gone already
                     stream.socket.shutdown(socket.SHUT_RDWR)
 
+        self._soon(close_all)
+
+    def refuse(self) -> None:
+        """Refuse connections from now on, and close those there are. `listen` ends it; the port stays ours."""
+
+        def stop() -> None:
+            if self._listening is not None:
+                self._listening.cancel()
+                self._listening = None
+
+        self._soon(stop)
+        self.hang_up()
+
+    def listen(self) -> None:
+        """Accept connections (again)."""
+
+        def start() -> None:
+            if self._listening is None and self._nursery is not None:
+                self._listening = trio.CancelScope()
+                self._nursery.start_soon(self._accept_all, self._listening)
+
+        self._soon(start)
+
+    def _soon(self, action: Callable[[], object]) -> None:
+        """In the origin's own thread."""
         assert self._token is not None
-        self._token.run_sync_soon(close_all)
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(action)
 
     async def _serve(self, ready: threading.Event) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.port = listener.socket.getsockname()[1]
-        ready.set()
-        with self._scope:
-            await trio.serve_listeners(self._connection, [listener])
+        with bound_socket(0) as holder:  # never listens: it keeps the port while nobody does
+            self.port = holder.getsockname()[1]
+            with self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    self._listening = trio.CancelScope()
+                    await self._nursery.start(self._accept_all, self._listening)
+                    ready.set()
+                    await trio.sleep_forever()
+
+    async def _accept_all(
+        self, scope: trio.CancelScope, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        listening = trio.socket.from_stdlib_socket(bound_socket(self.port))
+        listening.listen(128)
+        with scope:
+            await trio.serve_listeners(
+                self._connection,
+                [trio.SocketListener(listening)],
+                handler_nursery=self._nursery,
+                task_status=task_status,
+            )
+
+    # -- one connection -----------------------------------------------------------------
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         self._live.add(stream)
+        number, self._connections = self._connections, self._connections + 1
         try:
             async with stream:
-                await self._until_it_breaks(stream)
+                await self._until_it_breaks(stream, self._meets(number))
         except Exception as mistake:  # one exchange must not end the origin of all others
             self.troubles.append("".join(traceback.format_exception(mistake)))
         finally:
             self._live.discard(stream)
 
-    async def _until_it_breaks(self, stream: trio.SocketStream) -> None:
+    def _meets(self, number: int) -> str:
+        """The kind of fault that a connection meets, "" for none."""
+        faults = self._connection_faults
+        return next((fault.kind for fault in faults if fault.first <= number < fault.first + fault.times), "")
+
+    async def _until_it_breaks(self, stream: trio.SocketStream, kind: str) -> None:
+        talk: trio.abc.Stream = stream
         try:
-            await self._accept(stream)
-            talk: trio.abc.Stream = stream
-            if self.tls is not None:
-                talk = trio.SSLStream(stream, self.tls, server_side=True, https_compatible=True)
+            talk = await self._accepted(stream, kind)
             requests = Requests(talk)
             while ask := await requests.take():
                 await self._exchange(talk, ask)
@@ -148,14 +167,22 @@ class Origin:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except Stall:
             await wait_until_it_leaves(stream)
+        except Goodbye:
+            await say_goodbye(talk)
         except (Close, trio.BrokenResourceError, trio.ClosedResourceError, OSError, ssl.SSLError):
             return
 
-    async def _accept(self, stream: trio.SocketStream) -> None:
-        with contextlib.suppress(queue.Empty):
-            kind = self.accept_faults.get_nowait()
-            await trio.lowlevel.checkpoint()
-            raise {"reset connect": Reset, "close connect": Close, "stall connect": Stall}[kind]
+    async def _accepted(self, stream: trio.SocketStream, kind: str) -> trio.abc.Stream:
+        """The stream to talk on. Raises where the connection breaks before the first request."""
+        if kind.endswith(" connect"):
+            await break_at_connect(stream, kind)
+        if self.certificates is None:
+            return stream
+        contexts = self.certificates.contexts
+        if kind in AT_HANDSHAKE:
+            await break_handshake(stream, contexts[GOOD], kind)
+        context = contexts[kind if kind in BAD_CERTIFICATES else GOOD]
+        return trio.SSLStream(stream, context, server_side=True, https_compatible=True)
 
     # -- one exchange ---------------------------------------------------------------------
 
@@ -254,103 +281,23 @@ class Requests:
         return Ask(method, path, {name.strip().lower(): value.strip() for name, value in pairs})
 
 
+def bound_socket(port: int) -> socket.socket:
+    """One of several that may share a loopback port."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
+
+
+async def say_goodbye(stream: trio.abc.Stream) -> None:
+    """TLS's close_notify, which trio leaves out where it may."""
+    if isinstance(stream, trio.SSLStream):
+        with trio.move_on_after(5), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.unwrap()
+
+
 async def wait_until_it_leaves(stream: trio.abc.Stream) -> None:
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
         while await stream.receive_some(PIECE):
             pass
-
-
-def head_of(answer: Answer) -> bytes:
-    version = "1.0" if answer.http10 else "1.1"
-    headers = list(answer.headers)
-    if answer.length is not None:
-        headers.append(("Content-Length", str(answer.length)))
-    elif answer.chunked:
-        headers.append(("Transfer-Encoding", "chunked"))
-    else:
-        headers.append(("Connection", "close"))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"HTTP/{version} {answer.status} {REASONS.get(answer.status, 'So It Is')}\r\n{lines}\r\n".encode("latin-1")
-
-
-async def send(stream: trio.abc.Stream, ask: Ask, answer: Answer, fault: Fault | None) -> None:
-    """Put `answer` on the wire, breaking as `fault` says. Raises `Close` after an answer that ends with the close."""
-    kind = fault.kind if fault else ""
-    broken = BREAKS.get(kind)
-    if broken and broken.phase == "headers":
-        raise broken.manner
-    head = head_of(answer)
-    if broken and broken.phase == "within headers":
-        await stream.send_all(head[: len(head) // 2])
-        raise broken.manner
-    if kind in WIRES:
-        await WIRES[kind](stream, head)
-    else:
-        await stream.send_all(head)
-    if ask.method != "HEAD" and answer.status not in {204, 304}:
-        await send_body(stream, answer, kind, broken)
-    if answer.http10 or (answer.length is None and not answer.chunked):
-        raise Close
-
-
-async def send_body(stream: trio.abc.Stream, answer: Answer, kind: str, broken: Break | None) -> None:
-    size = 16_384 if answer.chunked else PIECE
-    pieces = [answer.body[at : at + size] for at in range(0, len(answer.body), size)]
-    cut = len(pieces) // 2
-    for number, piece in enumerate(pieces):
-        if broken and number == cut:
-            if broken.phase == "body":
-                await stream.send_all((b"%x\r\n" % len(piece) if answer.chunked else b"") + piece[: len(piece) // 2])
-            raise broken.manner
-        if kind == "bad chunk" and answer.chunked and number == cut:
-            await stream.send_all(b"not a length\r\n")
-            raise Close
-        if kind == "drip" and number == cut:
-            await drip(stream, answer, piece)
-        elif answer.chunked:
-            await stream.send_all(b"%x\r\n%b\r\n" % (len(piece), piece))
-        else:
-            await stream.send_all(piece)
-    if broken:
-        raise broken.manner
-    if answer.chunked:
-        await stream.send_all(b"0\r\n\r\n")
-
-
-async def drip(stream: trio.abc.Stream, answer: Answer, piece: bytes) -> None:
-    """A byte each tenth of a second: alive, and of no use."""
-    if answer.chunked:
-        await stream.send_all(b"%x\r\n" % len(piece))
-    for at in range(len(piece)):
-        await stream.send_all(piece[at : at + 1])
-        await trio.sleep(0.1)
-
-
-async def garbage(stream: trio.abc.Stream, _: bytes) -> None:
-    await stream.send_all(b"\x16\x03\x01SSH-2.0-OpenSSH_9.2\r\n" * 10)
-    raise Close
-
-
-async def header_flood(stream: trio.abc.Stream, head: bytes) -> None:
-    line, rest = head.split(b"\r\n", 1)
-    await stream.send_all(line + b"\r\n" + HEADER_FLOOD + rest)
-
-
-async def endless_headers(stream: trio.abc.Stream, _: bytes) -> None:
-    await stream.send_all(b"HTTP/1.1 200 OK\r\n")
-    for number in range(100_000):
-        await stream.send_all(b"X-%d: y\r\n" % number)
-        await trio.sleep(0.02)
-
-
-async def hints(stream: trio.abc.Stream, head: bytes) -> None:
-    """Interim answers first: legal, and to be skipped."""
-    await stream.send_all(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + head)
-
-
-WIRES: dict[str, Callable[[trio.abc.Stream, bytes], Awaitable[None]]] = {
-    "garbage": garbage,
-    "header flood": header_flood,
-    "endless headers": endless_headers,
-    "hints": hints,
-}

@@ -55,7 +55,8 @@ class Answer:
 class Fault:
     """One misbehaviour: of requests number `first` to `first + times - 1` among those of `methods`.
 
-    kind  a key of `LIES`, or of `tests.origin.BREAKS`
+    kind  a key of `LIES`, of `tests.breaks.BREAKS` or of `tests.wires.ODD_WIRES`
+    first, times  of a connection's faults: among all connections
     """
 
     kind: str
@@ -227,6 +228,14 @@ def plain(status: int, *headers: tuple[str, str], body: bytes = b"refused\n") ->
     return lambda _: Answer(status, headers, body, len(body))
 
 
+def unasked(answer: Answer) -> Answer:
+    """206 with half of the body, where all of it was asked for."""
+    if answer.status != 200 or answer.get("Content-Range") or len(answer.body) < 2:
+        return answer
+    half = ranged(answer, 0, len(answer.body) // 2)
+    return replace(half, length=answer.length and half.length)
+
+
 def login(_: Answer) -> Answer:
     return Answer(200, (("Content-Type", "text/html"),), LOGIN_PAGE, len(LOGIN_PAGE))
 
@@ -243,9 +252,12 @@ LIES: dict[str, Callable[[Answer], Answer]] = {
     "huge range": with_range(lambda *_: "bytes 0-999999999999999999999999/9999999999999999999999999"),
     "no Content-Range": lambda answer: answer.put("Content-Range", None),
     "body longer than its range": surplus,
+    "part of an unasked range": unasked,
     "multipart": multipart,
     "gzip": zipped,
     "another etag": lambda answer: answer.put("ETag", '"of-something-else"'),
+    "another date": lambda answer: answer.put("Last-Modified", formatdate(START_S - 86_400, usegmt=True)),
+    "broken etag": lambda answer: answer.put("ETag", '"unfinished'),
     "no validators": lambda answer: answer.put("ETag", None).put("Last-Modified", None),
     "weakened etag": lambda answer: answer.put("ETag", f"W/{tag}" if (tag := answer.get("ETag")) else None),
     "login page": login,

@@ -16,7 +16,7 @@ import trio
 
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.listing import kept
-from rangefs.errors import Broken, InvalidName, NameTooLong, NotFound, RangefsError
+from rangefs.errors import Broken, InvalidName, IsADirectory, NameTooLong, NotFound, RangefsError
 from rangefs.fs.asking import PAUSE_S, VALIDATE_S, Asking
 from rangefs.fs.tree import File, Folder, Node, Question, Tree
 from rangefs.read.reader import Reader
@@ -110,7 +110,10 @@ class Folders:
         if isinstance(known, File) and not known.spent:
             return known
         key = folder.key + quote(name, safe="").encode()
-        stat = await self._asking.within(self._asking.open_s, self._source.stat(key))
+        try:
+            stat = await self._asking.within(self._asking.open_s, self._source.stat(key))
+        except IsADirectory:
+            return self._tree.child(folder, Entry(name, Kind.FOLDER, key + b"/"))
         return self._tree.child(folder, Entry(name, Kind.FILE, key, stat.version.size, stat.mtime_ns))
 
     async def _refresh(self, folder: Folder, question: Question) -> None:
@@ -159,6 +162,10 @@ class Folders:
             if isinstance(node, File) and node.blob is not None and node.blob.stat is not None:
                 self._reader.doubt(node.blob)
             self._invalidate(folder, name)
+
+    def outdated(self, folder: Folder) -> None:
+        """Its listing is not the last word any more: the next look-up asks for a new one."""
+        folder.listed_at = min(folder.listed_at, self._asking.clock() - self._asking.ttl_s)
 
     def name_lasts_s(self, folder: Folder) -> float:
         """For how long a name of this folder stands for what it does now, as far as its listing goes."""

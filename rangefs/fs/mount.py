@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -140,6 +141,10 @@ class _Mount:
 
     async def _announce(self, on_ready: Callable[[], None]) -> None:
         """Say so once the mount answers a system call. From a thread: the loop must be free to answer."""
+        # What start-up has made stays until the end: full collections, which stop every reader, need not look at it.
+        # (37 to 51 ms each before, under 256 readers; tests/bench/dead_origin.py)
+        gc.collect()
+        gc.freeze()
         self._limits = await trio.to_thread.run_sync(tune, self._settings.mountpoint, abandon_on_cancel=True)
         on_ready()
 

@@ -47,7 +47,8 @@ class Blob:
     closed    nobody has it open: what only memory has is not worth its room
     ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
     complete  every byte is stored: no need for a window
-    unserved  chunks that were stored before all of their bytes were read: up to where they were
+    held      by chunk: flights that are stored, and whose bytes are still in memory for readers to come
+    unserved  chunks of which only the disk has the bytes before all were read: up to where they were
     superseded  upstream has another version by now, `successor` where it is known: nothing more can be fetched
     on_quiet  called when no flight is under way or being stored any more
     """
@@ -64,6 +65,7 @@ class Blob:
         self.ranges = True
         self.closed = False
         self.complete = False
+        self.held: dict[int, Flight] = {}
         self.unserved: dict[int, int] = {}
         self.superseded = False
         self.successor: Stat | None = None
@@ -118,10 +120,8 @@ class Blob:
             return joinable(self.stat.version, stat.version)
         return self.entry.size is None or self.entry.size == stat.version.size
 
-    def landed_chunk(self, chunk_id: int, served: int, end: int, now: float) -> None:
-        """Remember what has just been stored: for a while, in case a change is seen soon; and whether it was read."""
-        if served < end:
-            self.unserved[chunk_id] = served
+    def landed_chunk(self, chunk_id: int, now: float) -> None:
+        """Remember what has just been stored, for a while, in case a change is seen soon."""
         self._recent.append((now, chunk_id))
         while self._recent and self._recent[0][0] < now - DOUBT_S:
             self._recent.popleft()
@@ -162,3 +162,8 @@ def agrees(entry: Entry, stat: Stat) -> bool:
     if entry.mtime_ns is not None and stat.mtime_ns is not None and entry.mtime_precision_ns <= 1_000_000_000:
         return entry.mtime_ns // 1_000_000_000 == stat.mtime_ns // 1_000_000_000
     return True
+
+
+def names_the_tag(entry: Entry, stat: Stat) -> bool:
+    """Does the listing say that this version is the current one, as surely as an answer would?"""
+    return stat.version.level >= Level.STRONG and bool(entry.etag) and entry.etag == tag_of(stat.version)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import trio
@@ -161,31 +159,28 @@ class WatchedBody:
         self.stat = stat
         self.start = body.start
         self.end = body.end
-        self._pieces: AsyncIterator[Any] = body.__aiter__()
+        self._body = body
         self._upstream = upstream
         self._stall_s = stall_s
         self._bandwidth = bandwidth
         self._began = trio.current_time()
         self._size_bytes = 0
 
-    def __aiter__(self) -> WatchedBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        upstream = self._upstream
+    async def readinto(self, buffer: memoryview) -> int:
+        upstream, count = self._upstream, None
         try:
             with trio.move_on_after(self._stall_s):
-                piece: bytes = await self._pieces.__anext__()
-                self._size_bytes += len(piece)
-                upstream.health.heard_at = trio.current_time()
-                await self._bandwidth.pay(len(piece))
-                return piece
-        except StopAsyncIteration:
-            upstream.health.delivered(self._size_bytes, trio.current_time() - self._began)
-            raise
+                count = await self._body.readinto(buffer)
         except Unreachable as error:
             upstream.broke_off(str(error))
             raise
-        why = f"{upstream.name}: silent for {self._stall_s:g} s within a body"
-        upstream.broke_off(why)
-        raise Unreachable(why)
+        if count is None:
+            why = f"{upstream.name}: silent for {self._stall_s:g} s within a body"
+            upstream.broke_off(why)
+            raise Unreachable(why)
+        upstream.health.heard_at = trio.current_time()
+        if not count:
+            upstream.health.delivered(self._size_bytes, trio.current_time() - self._began)
+        self._size_bytes += count
+        await self._bandwidth.pay(count)
+        return count

@@ -15,15 +15,16 @@ from rangefs.core import ranges, validators
 from rangefs.core.entries import Listing
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.index import parse_index
-from rangefs.core.ranges import Part
+from rangefs.core.ranges import Part, Verdict
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import KiB, MiB, UpstreamSettings
-from rangefs.core.versions import Stat, Version
-from rangefs.errors import NotAListing, NotFound, TooLarge, UsageError
+from rangefs.core.versions import Version
+from rangefs.errors import IsADirectory, NotAListing, NotFound, TooLarge, UsageError
 from rangefs.sources.answers import Answer
-from rangefs.sources.base import Ticket
+from rangefs.sources.base import Ticket, read_all
 from rangefs.sources.bodies import ExchangeBody
 from rangefs.sources.exchange import STALL_TIMEOUT_S, Ask, Exchange
+from rangefs.sources.kinds import Kinds
 from rangefs.sources.objects import ObjectSource
 from rangefs.sources.urls import Url, encode_target, parse_url, same_place
 
@@ -55,6 +56,7 @@ class WebSource(ObjectSource):
         super().__init__(settings, Exchange(settings, figures, root, stall_timeout_s))
         self._root = root
         self._base = root.folder
+        self._kinds = Kinds(self.stat)
         who = self._exchange.credentials.identity
         self.identity = redact_url(str(root)) + (f" as {who}" if who else "")
 
@@ -100,6 +102,13 @@ class WebSource(ObjectSource):
         if self._file_key is not None:
             return await self._list_one_file(self._file_key)
         folder = key if not key or key.endswith(b"/") else key + b"/"
+        try:
+            return await self._kinds.told(await self._listed(folder))
+        except (NotFound, NotAListing):
+            self._kinds.no_folder(folder)
+            raise
+
+    async def _listed(self, folder: bytes) -> Listing:
         url = self._at(folder)
         async with self._exchange.open(Ask("GET", url, {"accept": LISTING_ACCEPT}), Ticket()) as answer:
             if not same_place(url, answer.url):
@@ -114,23 +123,26 @@ class WebSource(ObjectSource):
             self._refuse(verdict, redact_url(str(url)), answer)
         if validators.content_encoding(answer.headers):
             raise NotAListing(f"{redact_url(str(url))}: the page is encoded, though identity was asked for")
-        body = ExchangeBody(answer, verdict.stat, 0, verdict.end)
-        parts, size_bytes = [], 0
-        async for piece in body:
-            parts.append(piece)
-            size_bytes += len(piece)
-            if size_bytes > PAGE_LIMIT_BYTES:
-                raise TooLarge(f"{redact_url(str(url))}: the index page is over {PAGE_LIMIT_BYTES // MiB} MiB")
-        return b"".join(parts)
+        page = await read_all(ExchangeBody(answer, verdict.stat, 0, verdict.end), PAGE_LIMIT_BYTES)
+        if page is None:
+            raise TooLarge(f"{redact_url(str(url))}: the index page is over {PAGE_LIMIT_BYTES // MiB} MiB")
+        return page
 
     # -- files -----------------------------------------------------------------
 
-    async def stat(self, key: bytes) -> Stat:
-        url = self._at(key)
-        learned = await self._learn(url, key)
-        if learned.url.path == url.path + b"/":
-            raise NotFound(f"{redact_url(str(url))} is a folder")
-        return learned.stat
+    def _judge(self, answer: Answer, key: bytes, start: int, end: int, pin: Version | None) -> Verdict:
+        self._refuse_folder(answer, key)
+        return super()._judge(answer, key, start, end, pin)
+
+    def _judge_whole(self, answer: Answer, key: bytes, pin: Version | None) -> Verdict:
+        self._refuse_folder(answer, key)
+        return super()._judge_whole(answer, key, pin)
+
+    def _refuse_folder(self, answer: Answer, key: bytes) -> None:
+        """Who is sent on to the same place with a slash has asked for a folder. Raises `IsADirectory`."""
+        if answer.url.path.endswith(b"/") and answer.url.path == self._at(key).path + b"/":
+            self._kinds.folder(key)
+            raise IsADirectory(f"{self.url(key)} is a folder")
 
 
 async def _parsed(page: bytes, answer: Answer, folder: bytes) -> Listing:

@@ -7,13 +7,13 @@ import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tests.origin import AT_ACCEPT, TRANSPORT_FAULTS
-from tests.plans import ALWAYS, LIES, LOGIN_PAGE, Answer, Fault, Plan, zipped
+from tests.campaigns.drawing import Run
+from tests.plans import LOGIN_PAGE, Answer, zipped
 from tests.trees import first_difference
 
 T = TypeVar("T")
@@ -27,101 +27,6 @@ OPEN_LIMIT_S = 2 * OPEN_TIMEOUT_S + SLACK_S
 
 PERMITTED = {errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EACCES, errno.ELOOP}
 GONE = {"404", "410"}
-# A single one of these, or two, must not reach a reader: there are tries and time left.
-FORGIVEN = {
-    *("reset headers", "close headers", "reset within headers", "close within headers"),
-    *("reset body", "close body", "reset chunk", "close chunk", "reset connect", "close connect"),
-    *("408", "429", "500", "502", "503", "shorter range", "hints"),
-}
-
-
-@dataclass(slots=True)
-class Run:
-    """One drawn run: a plan, and what is to be tried first at the connection."""
-
-    seed: int
-    plan: Plan
-    accept_faults: tuple[str, ...]
-    folder_faults: tuple[str, ...]
-
-    @property
-    def kinds(self) -> set[str]:
-        return {fault.kind for fault in self.plan.faults} | {*self.accept_faults, *self.folder_faults}
-
-    @property
-    def must_succeed(self) -> bool:
-        """Nothing here that tries and time can't get over."""
-        plan = self.plan
-        faults = sum(fault.times for fault in plan.faults) + len(self.accept_faults) + len(self.folder_faults)
-        return (
-            self.kinds <= FORGIVEN
-            and faults <= 2
-            and len(plan.bodies) == 1
-            and (plan.redirect is None or plan.redirect > 8)
-            and plan.validator in {"strong", "date"}
-            and plan.framing == "length"
-        )
-
-    @property
-    def indistinct(self) -> bool:
-        """Does the server describe two versions in the same words (their size aside)?"""
-        without = self.plan.validator in {"lying", "none"} or bool(self.kinds & {"another etag", "no validators"})
-        return without and len(self.plan.bodies) > 1
-
-    def __str__(self) -> str:
-        plan = replace(self.plan, bodies=[], by_fault={}, uses={})
-        sizes = [len(body) for body in self.plan.bodies]
-        return f"seed {self.seed}: sizes {sizes}, {plan}, accept {self.accept_faults}, folder {self.folder_faults}"
-
-
-def draw_run(seed: int) -> Run:
-    """The run of a seed: by nature half honest, with up to two faults and up to two changes."""
-    draw = random.Random(seed)
-    size = draw.choice((0, 1, 5000, 70_000, 300_001, 2_000_003))
-    sizes = [size, *(draw.choice((size, size, size + 1, size // 2)) for _ in range(draw.choice((0, 0, 1, 2))))]
-    plan = Plan(
-        bodies=[draw.randbytes(one) for one in sizes],
-        changes_at=sorted(draw.randint(1, 8) for _ in sizes[1:]),
-        validator=draw.choice(("strong", "strong", "strong", "date", "weak", "none", "drifting", "lying")),
-        ranges=draw.choice(("yes", "yes", "yes", "yes", "ignored", "as-200")),
-        framing=draw.choice(("length", "length", "length", "chunked", "close")),
-        head=draw.choice((200, 200, 200, 403, 405, 501)),
-        listed=draw.random() < 0.6,
-        redirect=draw.choice((None, None, None, None, 0, 1, 2, ALWAYS)),
-    )
-    kinds = [kind for kind in (*LIES, *TRANSPORT_FAULTS) if can_be_told(kind, plan)]
-    plan.faults = tuple(
-        Fault(
-            draw.choice(kinds),
-            draw.choice((0, 0, 1, 2, 4)),
-            draw.choice((1, 1, 2, ALWAYS)),
-            draw.choice((("GET", "HEAD"), ("GET", "HEAD"), ("GET",), ("HEAD",))),
-        )
-        for _ in range(draw.choice((0, 1, 1, 1, 2)))
-    )
-    accept = tuple(draw.choice(AT_ACCEPT) for _ in range(draw.choice((0, 0, 0, 1, 2))))
-    if seed % 5 == 0:
-        return mild(seed, draw, plan)
-    folder = (draw.choice(("500", "reset body", "stall body", "login page", "close headers", "403")),)
-    return Run(seed, plan, accept, folder if draw.random() < 0.1 else ())
-
-
-def can_be_told(kind: str, plan: Plan) -> bool:
-    """Can any client see this fault on a server of this nature? What is whole and consistent in itself passes for true.
-
-    A body that only the close ends may end anywhere; a 200 without a Content-Range is all there is.
-    """
-    if kind.startswith("close ") and plan.framing == "close":
-        return False
-    return plan.ranges != "as-200" or kind not in {"no Content-Range", "multipart"}
-
-
-def mild(seed: int, draw: random.Random, plan: Plan) -> Run:
-    """A run with one or two troubles that no reader should notice."""
-    fault = Fault(draw.choice(sorted(FORGIVEN - {*AT_ACCEPT})), draw.choice((0, 0, 1, 3)), draw.choice((1, 2)))
-    honest = Plan(plan.bodies[:1], validator=draw.choice(("strong", "date")), listed=plan.listed, head=plan.head)
-    honest.faults = (fault,)
-    return Run(seed, honest, (), ())
 
 
 @dataclass(slots=True)

@@ -135,6 +135,13 @@ def test_200_to_a_range_is_a_change_or_an_origin_that_ignores_ranges() -> None:
     assert isinstance(judged(200, {"etag": '"x"', "transfer-encoding": "chunked"}, 0, 2000), Whole)
 
 
+@pytest.mark.parametrize("span", ["bytes all of it", f"bytes 0-{'9' * 24}/{'9' * 25}", "bytes */1000", ""])
+def test_200_with_a_content_range_that_cannot_be_read_never_passes_for_the_whole(span: str) -> None:
+    headers = {"content-range": span, "content-length": "100", "etag": '"x"'}
+    assert isinstance(judged(200, headers, 0, 100), Bad)
+    assert isinstance(judged(200, headers, 0, 1 << 62, pin=None), Bad)
+
+
 def test_200_with_all_that_was_asked_is_the_range() -> None:
     verdict = judged(200, {"etag": '"x"', "content-length": "1000"}, 0, 4096)
     assert isinstance(verdict, Part)

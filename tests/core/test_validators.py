@@ -152,6 +152,13 @@ def test_any_difference_in_tag_size_encoding_or_date_is_another_version() -> Non
     assert compatible(dated, seen(last_modified=old, etag='"new"'))
 
 
+def test_an_answer_with_a_validator_is_never_joined_to_one_that_had_none() -> None:
+    login_page = seen(size=79).version
+    assert not compatible(login_page, seen(size=None, last_modified=http_date(NOW - 100)))
+    assert not compatible(login_page, seen(size=None, etag='W/"x"'))
+    assert compatible(login_page, seen(size=79))
+
+
 def test_a_missing_tag_is_made_up_for_by_the_size_alone() -> None:
     pin = seen(etag='"x"').version
     assert compatible(pin, seen())

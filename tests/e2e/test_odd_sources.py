@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import os
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +59,56 @@ def test_a_server_without_ranges_gives_each_file_once_to_all_readers(
             assert first_difference((mount.path / name).read_bytes(), (www / name).read_bytes()) is None
             gets = [seen for seen in server.log() if seen.method == "GET" and seen.uri == f"/{name}"]
             assert len([seen for seen in gets if not seen.range]) <= 1, "the whole of it was sent more than once"
+
+
+class LikeMiniHttpd(http.server.SimpleHTTPRequestHandler):
+    """Python's server with the index pages of mini_httpd: folders without a slash, and with a size."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+    def list_directory(self, path: str | os.PathLike[str]) -> None:
+        rows = []
+        for entry in [(".", os.stat(path)), ("..", os.stat(path)), *((e.name, e.stat()) for e in os.scandir(path))]:
+            name, seen = entry
+            when = time.strftime("%d%b%Y %H:%M", time.gmtime(seen.st_mtime))
+            rows.append(f'<a href="{name}">{name:<32}</a>    {when:>15} {seen.st_size:>14}\n')
+        page = f"<title>Index of ./</title><h4>Index of ./</h4><pre>\n{''.join(rows)}</pre>".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=%s")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+
+@pytest.fixture
+def like_mini_httpd(www: Path) -> Iterator[str]:
+    def handler(*given: object) -> LikeMiniHttpd:
+        return LikeMiniHttpd(*given, directory=str(www))  # type: ignore[arg-type]  # as socketserver calls it
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def test_a_server_that_shows_folders_as_files_can_be_walked(
+    like_mini_httpd: str, make_mount: MakeMount, www: Path
+) -> None:
+    (www / "sub" / "deep").mkdir(parents=True)
+    (www / "page").mkdir()
+    for name in ("top.txt", "sub/middle.txt", "sub/deep/low.txt", "page/x.txt"):
+        (www / name).write_text(f"text of {name}\n")
+    age(www)
+    with make_mount(like_mini_httpd) as mount:
+        mount.expect_log("range")
+        for walk in (os.walk(mount.path), os.walk(mount.path)):
+            seen = {os.path.relpath(place, mount.path): (sorted(folders), files) for place, folders, files in walk}
+            assert seen == {
+                ".": (["page", "sub"], ["top.txt"]),
+                "page": ([], ["x.txt"]),
+                "sub": (["deep"], ["middle.txt"]),
+                "sub/deep": ([], ["low.txt"]),
+            }
+        low = mount.path / "sub" / "deep" / "low.txt"
+        assert (low.stat().st_size, low.read_text()) == (25, "text of sub/deep/low.txt\n")

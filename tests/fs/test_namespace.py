@@ -14,9 +14,9 @@ from trio.testing import wait_all_tasks_blocked
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.settings import CacheSettings, MountSettings, ViewSettings
 from rangefs.core.versions import Stat
-from rangefs.errors import Broken, NotFound, Stale, Unreachable
+from rangefs.errors import Broken, IsADirectory, NotFound, Stale, Unreachable
 from rangefs.fs.namespace import Namespace
-from rangefs.fs.tree import File
+from rangefs.fs.tree import File, Folder
 from rangefs.sources.offline import Offline
 from tests.read.conftest import Bench, MiB, bench
 from tests.read.scripted import ScriptedSource
@@ -27,12 +27,14 @@ class Listed(ScriptedSource):
     """A folder that shows the one file.
 
     broken  what listing it raises
+    folders  keys that turn out to be those of folders
     """
 
     entries: tuple[Entry, ...] = ()
     broken: Exception | None = None
     lists: int = 0
     complete: bool = True
+    folders: frozenset[bytes] = frozenset()
     gate: trio.Event = field(default_factory=trio.Event)
 
     async def list(self, key: bytes) -> Listing:
@@ -45,6 +47,8 @@ class Listed(ScriptedSource):
     async def stat(self, key: bytes) -> Stat:
         if self.bug is not None:
             raise self.bug
+        if key in self.folders:
+            raise IsADirectory("it has a slash")
         if key not in (b"file", b"an%20other"):
             raise NotFound("404")
         return await super().stat(key)
@@ -209,6 +213,28 @@ async def test_a_name_that_a_cut_off_listing_does_not_have_is_asked_for(tmp_path
         h.bench.later_s = 120
         with pytest.raises(NotFound):
             await h.names.folders.lookup(root, b"an other")
+
+
+async def test_a_listed_file_that_is_a_folder_is_one_at_its_next_look_up(tmp_path: Path, content: bytes) -> None:
+    async with house(tmp_path, content) as h:
+        h.source.entries = (Entry(b"sub", Kind.FILE, b"sub"),)
+        h.source.folders = frozenset({b"sub"})
+        file = await h.names.folders.lookup(h.names.tree.root, b"sub")
+        assert isinstance(file, File)
+        h.source.entries = (Entry(b"sub", Kind.FOLDER, b"sub/"),)  # the source remembers
+        with pytest.raises(Stale):
+            await h.names.resolve(file)
+        assert h.invalidated == [b"sub"]
+        assert isinstance(await h.names.folders.lookup(h.names.tree.root, b"sub"), Folder)
+        assert (h.source.lists, h.bench.figures.upstream.version_changes) == (2, 0)
+
+
+async def test_a_folder_beyond_the_end_of_a_cut_off_listing_is_found(tmp_path: Path, content: bytes) -> None:
+    async with house(tmp_path, content) as h:
+        h.source.complete, h.source.folders = False, frozenset({b"sub"})
+        node = await h.names.folders.lookup(h.names.tree.root, b"sub")
+        assert isinstance(node, Folder)
+        assert node.key == b"sub/"
 
 
 async def test_names_that_come_and_go_leave_no_nodes_behind(tmp_path: Path, content: bytes) -> None:

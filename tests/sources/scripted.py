@@ -40,6 +40,12 @@ class Wire:
     async def send(self, data: bytes) -> None:
         await self._stream.send_all(data)
 
+    async def goodbye(self) -> None:
+        """Say so before the close: TLS's close_notify, which trio leaves out where it may."""
+        if isinstance(self._stream, trio.SSLStream):
+            with trio.move_on_after(1), suppress(trio.BrokenResourceError):
+                await self._stream.unwrap()
+
     async def reset(self) -> None:
         """RST instead of FIN."""
         self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

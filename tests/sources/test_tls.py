@@ -9,8 +9,8 @@ import pytest
 
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level, Version
-from rangefs.errors import Denied, TooManyRedirects, UsageError
-from tests.sources.reading import opened, read_range
+from rangefs.errors import Denied, TooManyRedirects, Unreachable, UsageError
+from tests.sources.reading import opened, read_range, read_whole
 from tests.sources.scripted import Asked, Honest, Wire, origin, reply
 
 BODY = bytes(range(256)) * 4096
@@ -48,6 +48,28 @@ async def test_a_certificate_for_another_name_is_denied(certificate: Path) -> No
         async with opened(url, settings, connect=False) as source:
             with pytest.raises(Denied, match="certificate"):
                 await read_range(source, b"file", 0, 10, PIN)
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+async def test_a_body_that_only_the_close_ends_is_whole_only_after_tls_said_goodbye(
+    certificate: Path, goodbye: bool
+) -> None:
+    async def script(asked: Asked, wire: Wire) -> bool:
+        await wire.send(reply(200, {"Connection": "close"}, BODY[: len(BODY) if goodbye else 1000], length=False))
+        if goodbye:
+            await wire.goodbye()
+        return False
+
+    settings = UpstreamSettings(ca_file=certificate)
+    async with (
+        origin(script, server_side(certificate)) as server,
+        opened(server.url, settings, connect=False) as source,
+    ):
+        if goodbye:
+            assert await read_whole(source, b"file") == BODY
+        else:
+            with pytest.raises(Unreachable, match="goodbye"):
+                await read_whole(source, b"file")
 
 
 async def test_https_never_leads_to_plain_http(certificate: Path) -> None:

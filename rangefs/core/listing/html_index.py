@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from rangefs.core.entries import Kind, Listing
@@ -51,7 +52,9 @@ def _listing(page: Page, links: list[Link], folder: bytes) -> Listing:
             mtime_ns=beside.mtime_ns,
             mtime_precision_ns=beside.mtime_precision_ns,
         )
-    return builder.build(CADDY_CUTS_AT if _CADDY in page.body[-_FOOT_BYTES:] else None)
+    listing = builder.build(CADDY_CUTS_AT if _CADDY in page.body[-_FOOT_BYTES:] else None)
+    marked = not columns.unmarked or any(entry.kind is Kind.FOLDER for entry in listing.entries)
+    return listing if marked else replace(listing, unmarked=True)
 
 
 def _merged(entries: list[Link]) -> list[Link]:

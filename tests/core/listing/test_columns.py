@@ -25,7 +25,7 @@ def read(beside: bytes, head: bytes = b"", foot: bytes = b"") -> Columns:
         (b"      23-Nov-2026 19:46  1.00 MB", None),
         (b"      23-Nov-2026 19:46  31 bytes", 31),
         (b"      23-Nov-2026 19:46  31 blocks", None),
-        (b"      23Nov2026 19:46           4096", None),
+        (b"      23Nov2026 19:46           4096", 4096),
     ],
 )
 def test_a_line_of_nginx_and_its_like(beside: bytes, size: int | None) -> None:

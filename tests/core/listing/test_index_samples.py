@@ -122,7 +122,7 @@ def test_an_empty_folder_is_an_empty_listing(server: str) -> None:
 
 
 # What each server's root page knows of data.bin (1,048,593 bytes) and text.txt (112,000 bytes).
-EXACT = {"nginx-html", "nginx-json", "nginx-xml", "rclone-http", "caddy-json", "caddy-html", "fancyindex"}
+EXACT = {"nginx-html", "nginx-json", "nginx-xml", "rclone-http", "caddy-json", "caddy-html", "fancyindex", "mini_httpd"}
 TO_THE_SECOND = {"nginx-json", "nginx-xml", "rclone-http", "caddy-json"}
 LOCAL_SECONDS = {"lighttpd"}
 LOCAL_MINUTES = {"nginx-html", "nginx-html-inexact-localtime-utf8", "apache-fancy", "apache-htmltable"}
@@ -137,6 +137,11 @@ def test_sizes_are_exact_or_unknown(server: str) -> None:
     empty = server in EXACT | {"nginx-html-inexact-localtime-utf8", "apache-fancy", "apache-htmltable"}
     assert root[b"empty.bin"].size == (0 if empty else None)
     assert {entry.size for entry in root.values() if entry.kind is Kind.FOLDER} <= {None}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_that_shows_folders_as_files_is_known_for_it(server: str) -> None:
+    assert sample(server, "").unmarked is (server == "mini_httpd")
 
 
 @pytest.mark.parametrize("server", sorted(set(SERVERS) - LATER))
