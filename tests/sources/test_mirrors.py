@@ -41,7 +41,7 @@ async def fleet(
             await source.connect()
             if run:
                 nursery.start_soon(source.run)
-                await until(lambda: all(sites[u.number].mode != "up" or u.connected for u in source._upstreams))
+                await until(lambda: all(sites[u.number].mode != "up" or u.connected for u in source.upstreams))
             yield source
         finally:
             nursery.cancel_scope.cancel()
@@ -325,4 +325,4 @@ async def test_the_figures_of_all_are_the_mounts() -> None:
         assert sum(one["requests"] for one in shown) == figures.requests == sum(len(site.asked) for site in sites)
         assert sum(one["bytes"] for one in shown) == figures.bytes
         assert figures.in_flight == 0
-        assert all(upstream.health.queued_bytes == 0 for upstream in source._upstreams)
+        assert all(upstream.health.queued_bytes == 0 for upstream in source.upstreams)
