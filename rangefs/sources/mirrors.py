@@ -102,17 +102,16 @@ class Mirrors:
 
     async def _look_after(self, upstream: Upstream) -> None:
         while True:
-            if not upstream.health.down:
+            if not upstream.health.doubted:
                 await upstream.wanted.wait()
-            await trio.sleep_until(max(trio.current_time(), upstream.health.next_probe_at))
+            now = trio.current_time()
+            await trio.sleep_until(max(now, upstream.health.next_probe_at) if upstream.health.down else now)
+            upstream.wanted = trio.Event()
             if upstream.health.may_probe(trio.current_time()):
-                upstream.wanted = trio.Event()
                 await self._probe(upstream)
                 if upstream.health.down:
                     with trio.move_on_after(IDLE_PROBE_S):
                         await upstream.wanted.wait()
-            elif not upstream.health.down:
-                upstream.wanted = trio.Event()
 
     async def _probe(self, upstream: Upstream) -> None:
         """One question, small and of the kind that it gets from readers."""
@@ -135,8 +134,7 @@ class Mirrors:
         except BaseException:
             upstream.health.gave_up()
             raise
-        upstream.trouble = why
-        upstream.health.missed(trio.current_time(), useless_s)
+        upstream.missed(why, useless_s)
 
     async def aclose(self) -> None:
         for upstream in self.upstreams:
@@ -269,7 +267,8 @@ class Mirrors:
                     unsure.add(upstream.number)
             holders.append(upstream)
         ranked = self._ranked(holders, size_bytes)
-        ranked = sorted(ranked, key=lambda upstream: (upstream.health.down, urgent and upstream.number in unsure))
+        if urgent:
+            ranked = sorted(ranked, key=lambda upstream: (upstream.health.doubted, upstream.number in unsure))
         self._roster.chosen(ranked[0].number, [upstream.number for upstream in holders])
         return ranked
 
@@ -278,7 +277,7 @@ class Mirrors:
             return ONE_FILE
         if not ticket.urgent:
             return Patience(LATE_AHEAD_S)
-        usual_s = LATE_FACTOR * (first.health.latency_s or 0.0)
+        usual_s = LATE_FACTOR * (LATE_MAX_S if first.health.latency_s is None else first.health.latency_s)
         return Patience(min(LATE_MAX_S, max(LATE_MIN_S, usual_s)), rated=True)
 
     async def _won(self, contest: Contest[_Opened], pin: Version | None) -> Won[_Opened]:

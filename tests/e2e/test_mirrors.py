@@ -170,11 +170,14 @@ def test_a_mirror_with_other_bytes_is_never_mixed_in(
             with (mount.path / "big.bin").open("rb", buffering=0) as again:
                 assert first_difference(again.read(4096), content("big", 4096)) is None
         # nobody has it open: the mirror's version, whole, rather than none
+        cached_bytes = int(os.getxattr(mount.path / "big.bin", "user.rangefs.cached_bytes"))
         time.sleep(5)  # what was found stale is not asked about again before
         assert whole(mount.path / "big.bin") == digest("other")
         primary.start()
+        primary.forget()
         soon(lambda: mount.status()["state"] == "ok", 15, "the primary is up again")
         soon(lambda: _sum_or_error(mount.path / "big.bin") == digest("big"), 15, "the primary's version")
+        assert primary.body_bytes("/big.bin") <= SIZE - cached_bytes + MiB, "what was cached of it is there still"
 
 
 @pytest.mark.parametrize("maker", [PythonHttp, partial(Nginx, etag=False)], ids=["http.server", "nginx-noetag"])

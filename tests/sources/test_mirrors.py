@@ -115,7 +115,7 @@ async def test_the_primary_is_used_again_once_it_answers() -> None:
         primary.mode = "silent"
         for _ in range(5):
             await read_range(source, b"file", 0, 1000, pin)
-        assert source.reasons
+        await until(lambda: bool(source.reasons))
         primary.mode = "up"
         await read_range(source, b"file", 0, 1000, pin)
         await until(lambda: not source.reasons)
@@ -288,6 +288,16 @@ async def test_nobody_answers_is_unreachable() -> None:
     with pytest.raises((Unreachable, ExceptionGroup)):
         async with fleet(*sites):
             pass
+
+
+async def test_a_primary_whose_name_nobody_knows_is_one_that_does_not_answer() -> None:
+    async with online(twins()[0]) as mirror:
+        source = open_mirrored("http://no-such-host.invalid/", [mirror.url], UpstreamSettings(), UpstreamFigures())
+        with trio.fail_after(10):
+            await source.connect()
+            assert (await source.stat(b"file")).mirrored
+            assert await read_whole(source, b"file") == BODY
+        await source.aclose()
 
 
 # -- doors -----------------------------------------------------------------------------------
