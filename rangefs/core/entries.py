@@ -42,17 +42,17 @@ class Listing:
     escaped  how many names had to be escaped to be shown
     refused  how many entries could not be shown at all (counted, never silent)
     complete  False where upstream is known to cut its listings off: a name that is not here may exist all the same
-    mirrored  a mirror says so, the primary could not be asked
     unmarked  upstream shows folders as it shows files: any FILE may be a folder, and its size that of a folder. Only
               from a parser: a source finds out, and never hands this on
+    mirrored  a mirror says so, the primary could not be asked
     """
 
     entries: tuple[Entry, ...]
     escaped: int = 0
     refused: int = 0
     complete: bool = True
-    mirrored: bool = False
     unmarked: bool = False
+    mirrored: bool = False
     by_name: dict[bytes, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

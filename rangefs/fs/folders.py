@@ -18,7 +18,7 @@ from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.listing import kept
 from rangefs.errors import Broken, InvalidName, IsADirectory, NameTooLong, NotFound, RangefsError
 from rangefs.fs.asking import PAUSE_S, VALIDATE_S, Asking
-from rangefs.fs.tree import File, Folder, Node, Question, Tree
+from rangefs.fs.tree import NEVER, File, Folder, Node, Question, Tree
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Finder, Source
 from rangefs.store.store import Store
@@ -164,8 +164,9 @@ class Folders:
             self._invalidate(folder, name)
 
     def outdated(self, folder: Folder) -> None:
-        """Its listing is not the last word any more: the next look-up asks for a new one."""
+        """An answer has shown that its listing is not the last word any more: the next look-up asks for a new one."""
         folder.listed_at = min(folder.listed_at, self._asking.clock() - self._asking.ttl_s)
+        folder.asked_at = NEVER
 
     def name_lasts_s(self, folder: Folder) -> float:
         """For how long a name of this folder stands for what it does now, as far as its listing goes."""

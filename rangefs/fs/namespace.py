@@ -354,9 +354,9 @@ class Namespace:
             self._reader.supersede(file.blob)
         if file.spent:
             return
-        if isinstance(error, IsADirectory):  # the next listing shows it as one
+        if error.stat is None:  # what is there instead, only a listing can tell; the kernel looks up again but once
             self.folders.outdated(file.parent)
-        else:
+        if not isinstance(error, IsADirectory):
             self._figures.upstream.version_changes += 1
         self.tree.supersede(file, error.stat)
         if error.stat is not None:

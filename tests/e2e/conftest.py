@@ -20,7 +20,7 @@ MakeMount = Callable[..., RangefsMount]
 
 
 @contextmanager
-def mounts_in(scratch: Path, limit_s: float) -> Iterator[MakeMount]:
+def mounts_in(scratch: Path, limit_s: float, kind: type[RangefsMount] = RangefsMount) -> Iterator[MakeMount]:
     """``make(url, **options)``: a mount, not started yet, a context manager. Whatever is left of it is taken away.
 
     After `limit_s` the mounts are aborted, so that every blocked call fails, and so does who holds this open.
@@ -34,7 +34,7 @@ def mounts_in(scratch: Path, limit_s: float) -> Iterator[MakeMount]:
     over = threading.Event()
 
     def make(source: str, **options: Option) -> RangefsMount:
-        mount = RangefsMount(base / str(len(made)), source, **options)
+        mount = kind(base / str(len(made)), source, **options)
         mount.base.mkdir()
         made.append(mount)
         return mount

@@ -164,6 +164,37 @@ async def test_what_landed_just_before_a_listing_shows_a_change_is_fetched_again
         assert len(h.source.asked) > asked
 
 
+async def test_what_was_being_stored_when_a_change_showed_is_not_trusted_either(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its chunk is in the store for a moment before it is dropped: a first look there must not find it."""
+    async with house(tmp_path, content, ttl_s=1) as h:
+        dropping, drop = trio.Event(), trio.Event()
+
+        async def slow(chunk_ids: object) -> None:
+            dropping.set()
+            await drop.wait()
+
+        monkeypatch.setattr(h.bench.flights.store, "discard", slow)
+        file = await h.opened()
+        await h.read(file, 0, 1000)
+        assert file.blob is not None
+        for flight in list(file.blob.flights):
+            with trio.fail_after(5):
+                await flight.wait(flight.end)
+        h.source.entries = (Entry(b"file", Kind.FILE, b"file", size=len(content) + 1),)
+        h.bench.later_s = 1.5
+        assert await h.file() is not file
+        h.source.tag = '"2"'
+        try:
+            with trio.fail_after(5):
+                await dropping.wait()
+            with pytest.raises(Stale):
+                await h.read(file, 0, 1000)
+        finally:
+            drop.set()
+
+
 async def test_a_listing_kept_from_an_earlier_mount_never_replaces_a_newer_one(tmp_path: Path, content: bytes) -> None:
     async with house(tmp_path, content) as h:
         await h.file()
@@ -213,6 +244,19 @@ async def test_a_name_that_a_cut_off_listing_does_not_have_is_asked_for(tmp_path
         h.bench.later_s = 120
         with pytest.raises(NotFound):
             await h.names.folders.lookup(root, b"an other")
+
+
+async def test_a_file_that_is_gone_has_its_folder_listed_anew_at_the_next_look_up(
+    tmp_path: Path, content: bytes
+) -> None:
+    """The kernel looks up again but once: a node made of the old listing would be stale once more."""
+    async with house(tmp_path, content) as h:
+        file = await h.opened()
+        h.source.entries = (Entry(b"other", Kind.FILE, b"other", 5),)
+        h.names.supersede(file, Stale("412, and then 404"))
+        with pytest.raises(NotFound):
+            await h.file()
+        assert h.source.lists == 2
 
 
 async def test_a_listed_file_that_is_a_folder_is_one_at_its_next_look_up(tmp_path: Path, content: bytes) -> None:
