@@ -20,11 +20,11 @@ import trio
 
 from rangefs.core.entries import Entry, Kind
 from rangefs.core.figures import Figures
-from rangefs.core.intervals import IntervalMap
+from rangefs.core.intervals import covered_bytes
 from rangefs.core.joining import joinable
 from rangefs.core.settings import MountSettings
-from rangefs.core.validators import compatible, tag_of
-from rangefs.core.versions import Level, Stat
+from rangefs.core.validators import compatible
+from rangefs.core.versions import Stat
 from rangefs.core.walk import Walk
 from rangefs.core.window import WHOLE
 from rangefs.errors import (
@@ -41,7 +41,7 @@ from rangefs.fs.asking import PAUSE_S, Asking
 from rangefs.fs.folders import Folders
 from rangefs.fs.freshness import Freshness, freshness_of
 from rangefs.fs.tree import File, Folder, Node, Question, Tree
-from rangefs.read.blob import Blob, agrees
+from rangefs.read.blob import Blob, agrees, names_the_tag
 from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
@@ -160,7 +160,7 @@ class Namespace:
         """When upstream last said that the pinned version is current: asked for it, or by listing its very tag."""
         folder = file.parent
         entry = folder.listing.by_name.get(file.name) if folder.listing is not None and not folder.recalled else None
-        if file.stat is not None and entry is not None and entry.key == file.key and _names_the_tag(entry, file.stat):
+        if file.stat is not None and entry is not None and entry.key == file.key and names_the_tag(entry, file.stat):
             return max(file.validated_at, folder.listed_at)
         return file.validated_at
 
@@ -279,7 +279,7 @@ class Namespace:
             await self._pin_by_fetching(file, urgent)
             return
         age_s = self._asking.wall() - known.validated_at_s
-        if _names_the_tag(file.entry, stat):
+        if names_the_tag(file.entry, stat):
             age_s = min(age_s, self._asking.clock() - file.parent.listed_at)
         if 0 <= age_s < self._asking.ttl_s:
             self._pinned(file, stat, self._asking.clock() - age_s)
@@ -353,10 +353,7 @@ class Namespace:
         return await self._held_bytes(stat) if stat else 0
 
     async def _held_bytes(self, stat: Stat) -> int:
-        held: IntervalMap[int] = IntervalMap()
-        for chunk in await self._store.chunks(stat.version):
-            held.assign(chunk.start, chunk.end, chunk.id)
-        return sum(segment.end - segment.start for segment in held)
+        return covered_bytes(await self._store.chunks(stat.version))
 
     # -- change --------------------------------------------------------------------
 
@@ -409,8 +406,3 @@ class Namespace:
         finally:
             file.question = None
             question.done.set()
-
-
-def _names_the_tag(entry: Entry, stat: Stat) -> bool:
-    """Does the listing say that this version is the current one, as surely as an answer would?"""
-    return stat.version.level >= Level.STRONG and bool(entry.etag) and entry.etag == tag_of(stat.version)
