@@ -12,7 +12,7 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import MountSettings
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import RangefsError, RangesIgnored
-from rangefs.sources.base import Source, Ticket
+from rangefs.sources.base import Source, Ticket, read_all
 from rangefs.sources.registry import open_source
 
 PROBE_TIMEOUT_S = 30.0  #: for everything together
@@ -103,7 +103,7 @@ async def _ranges(source: Source, key: bytes, version: Version) -> Finding:
     end = min(start + SAMPLE_BYTES, version.size)
     try:
         async with source.fetch(key, start, end, version, Ticket()) as body:
-            received_bytes = sum([len(piece) async for piece in body])
+            received_bytes = len(await read_all(body, SAMPLE_BYTES) or b"")
     except RangesIgnored:
         return note("ranges are ignored: each file is fetched whole, up to --max-full-fetch")
     if received_bytes == 0:

@@ -214,6 +214,23 @@ class ObjectColumns:
             encoding.decode(),
         )
 
+    def has_key(self, row: int, namespace: bytes, key: bytes) -> bool:
+        """Is the row a version of this key? Without making a value of the row."""
+        at = self.names_at[row]
+        start = namespace + len(key).to_bytes(2, "little")
+        key_at = at + len(start) + 4  # behind two more lengths
+        return self.names[at : at + len(start)] == start and self.names[key_at : key_at + len(key)] == key
+
+    def has(self, row: int, namespace: bytes, version: Version) -> bool:
+        """Is the row this version? Without making a value of the row."""
+        at = self.names_at[row]
+        names = _pack_names(namespace, version)
+        return (
+            self.names[at : at + len(names)] == names
+            and self.sizes[row] == (_NONE_SIZE if version.size is None else version.size)
+            and self.levels[row] == version.level
+        )
+
     def mtime_ns(self, row: int) -> int | None:
         mtime = self.mtimes[row]
         return None if mtime == _NONE_MTIME else mtime

@@ -11,7 +11,7 @@ import xxhash
 class Hasher(Protocol):
     """What hashlib's and xxhash's objects have in common."""
 
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
     def hexdigest(self) -> str: ...
 
@@ -37,7 +37,7 @@ class Digest:
         if sha256:
             self._checks.append(("sha256", sha256, hashlib.sha256()))
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """The next bytes, in order."""
         for _, _, hasher in self._checks:
             hasher.update(data)

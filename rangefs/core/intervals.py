@@ -136,7 +136,8 @@ class IntervalMap(Generic[V]):
         if start >= end:
             return
         at = max(bisect_right(self._firsts, start) - 1, 0)
-        for block in self._blocks[at:]:
+        for number in range(at, len(self._blocks)):  # a slice would copy as many places as a million ranges have blocks
+            block = self._blocks[number]
             i = max(bisect_right(block.starts, start) - 1, 0)
             for j in range(i, len(block.starts)):
                 if block.starts[j] >= end:

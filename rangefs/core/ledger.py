@@ -174,17 +174,14 @@ class Ledger:
     def rows_of_key(self, namespace: bytes, key: bytes) -> list[int]:
         """Rows of all versions known of a key, in order of number."""
         objects = self.objects
-        return [
-            row
-            for row in objects.rows_of_hash(key_hash(namespace, key))
-            if objects.namespace(row) == namespace and objects.version(row).key == key
-        ]
+        rows = objects.rows_of_hash(key_hash(namespace, key))
+        return [row for row in rows if objects.has_key(row, namespace, key)]
 
     def row_of_version(self, namespace: bytes, version: Version) -> int | None:
         """The row of exactly this version."""
         objects = self.objects
         for row in objects.rows_of_hash(key_hash(namespace, version.key)):
-            if objects.version(row) == version and objects.namespace(row) == namespace:
+            if objects.has(row, namespace, version):
                 return row
         return None
 

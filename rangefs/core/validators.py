@@ -13,6 +13,7 @@ import calendar
 import re
 from collections.abc import Callable, Mapping
 from email.utils import mktime_tz, parsedate_tz
+from functools import lru_cache
 
 from rangefs.core.versions import Level, Stat, Version
 
@@ -41,6 +42,7 @@ MAX_SIZE = (1 << 63) - 1
 _MAX_EPOCH_S = (1 << 63) // 1_000_000_000 - 1
 
 
+@lru_cache(1024)
 def parse_date(text: str) -> int | None:
     """Seconds since the epoch for an HTTP date in any of its three forms (RFC 9110 5.6.7), None if it is none."""
     if len(text) > _LONGEST_DATE:

@@ -36,8 +36,9 @@ from rangefs.ops.status import Identity, State, status_of
 from rangefs.read.flights import Flights
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
+from rangefs.sources.mirrored import open_mirrored
+from rangefs.sources.mirrors import Mirrors
 from rangefs.sources.offline import Offline
-from rangefs.sources.registry import open_source
 from rangefs.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
 
 async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     figures = Figures()
-    source = open_source(settings.source, settings.upstream, figures.upstream)
+    source = open_mirrored(settings.source, settings.mirrors, settings.upstream, figures.upstream)
     if settings.offline:
         source = Offline(source)
     try:
@@ -128,6 +129,8 @@ class _Mount:
     async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
         notifier = notifier_from(os.environ)
         nursery.start_soon(_outlived, self._store.run)
+        if isinstance(self._source, Mirrors):
+            nursery.start_soon(_outlived, self._source.run)
         nursery.start_soon(notifier.keep_alive)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         nursery.start_soon(self._announce, on_ready)
@@ -149,13 +152,15 @@ class _Mount:
         identity = Identity(str(self._settings.mountpoint), self._source.url(b""), os.getpid(), time.monotonic())
 
         async def status(request: dict[str, Any]) -> dict[str, Any]:
-            reasons = [*self._store.reasons, *self._limits]
+            mirrors = self._source if isinstance(self._source, Mirrors) else None
+            reasons = [*(mirrors.reasons if mirrors else ()), *self._store.reasons, *self._limits]
             state = State.DEGRADED if reasons else State.OK
             trouble = "--offline" if self._settings.offline else self._names.trouble
-            if trouble is not None:
+            if trouble is not None and not (mirrors and mirrors.answer):
                 state = State.OFFLINE
                 reasons.insert(0, trouble)
-            return status_of(identity, self._figures, self._reader.latency, time.monotonic(), state, reasons)
+            shown = status_of(identity, self._figures, self._reader.latency, time.monotonic(), state, reasons)
+            return shown if mirrors is None else {**shown, "mirrors": list(mirrors.shown())}
 
         return status
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import trio
 
 from rangefs.core.entries import Entry, Kind
 from rangefs.core.figures import Figures
 from rangefs.core.intervals import IntervalMap
+from rangefs.core.joining import joinable
 from rangefs.core.settings import MountSettings
 from rangefs.core.validators import compatible, tag_of
 from rangefs.core.versions import Level, Stat
@@ -107,7 +109,10 @@ class Namespace:
 
     async def _learn(self, file: File) -> None:
         try:
-            self._pinned(file, await self._source.stat(file.key))
+            seen = await self._source.stat(file.key)
+            if seen.mirrored and (cached := await self.known(file)):
+                await self._check_stand_in(file, cached, seen)
+            self._pinned(file, seen)
         except (Unreachable, DeadlineExceeded) as exc:
             known = await self._store.find(file.key)
             if known is None or not agrees(file.entry, Stat(known.version, known.mtime_ns)):
@@ -236,14 +241,29 @@ class Namespace:
 
     async def _compare(self, file: File, stat: Stat) -> None:
         seen = await self._asking.within(VALIDATE_S, self._source.stat(file.key))
+        if seen.mirrored and await self._check_stand_in(file, stat, seen):
+            raise Stale("its server does not answer: a mirror's version stands in", seen)
         if compatible(stat.version, seen):
-            await self._validated(file, stat)
+            await self._validated(file, replace(stat, mirrored=stat.mirrored and seen.mirrored))
         elif file.stat is None and seen.version.size is not None and agrees(file.entry, seen):
             # Only the cache has the old version, this inode has shown nothing of it: no reason to be stale.
             self._figures.upstream.version_changes += 1
             await self._validated(file, seen)
         else:
             raise Stale("the file has changed", seen)
+
+    async def _check_stand_in(self, file: File, known: Stat, seen: Stat) -> bool:
+        """Only a mirror answers: is its version to be shown instead of a known one? Not where they are the same.
+
+        Raises `Unreachable` where what is known is better: it is open, or cached whole; or the mirror's has another
+        size, where nothing tells a change from a copy that was cut off.
+        """
+        if joinable(known.version, seen.version):
+            return False
+        whole = await self._held_bytes(known) == known.version.size
+        if file.opens or whole or seen.version.size != known.version.size:
+            raise Unreachable("its server does not answer, and the mirror has another version of this file")
+        return True
 
     async def _pin(self, file: File, urgent: bool) -> None:
         """By what the cache knows, by a HEAD where the bytes are here already, else by fetching the first bytes."""
@@ -289,7 +309,8 @@ class Namespace:
     async def _validated(self, file: File, stat: Stat) -> None:
         """Upstream has just said that this is the current version."""
         self._pinned(file, stat, self._asking.clock())
-        await self._store.note(stat, self._asking.wall())
+        if not stat.mirrored:  # it would drop what is cached of the primary's version
+            await self._store.note(stat, self._asking.wall())
 
     def _pinned(self, file: File, stat: Stat, validated_at: float | None = None) -> None:
         """The version is known. Raises `Stale` where it is not the one that the inode has shown."""
@@ -325,9 +346,11 @@ class Namespace:
     async def cached_bytes(self, file: File) -> int:
         """Bytes of the shown version on local disk."""
         stat = file.stat or await self.known(file)
-        chunks = await self._store.chunks(stat.version) if stat else ()
+        return await self._held_bytes(stat) if stat else 0
+
+    async def _held_bytes(self, stat: Stat) -> int:
         held: IntervalMap[int] = IntervalMap()
-        for chunk in chunks:
+        for chunk in await self._store.chunks(stat.version):
             held.assign(chunk.start, chunk.end, chunk.id)
         return sum(segment.end - segment.start for segment in held)
 

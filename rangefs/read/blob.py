@@ -11,10 +11,11 @@ import trio
 
 from rangefs.core.entries import Entry
 from rangefs.core.intervals import IntervalMap
+from rangefs.core.joining import joinable
 from rangefs.core.validators import compatible, is_etag, tag_of
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.core.window import Window
-from rangefs.errors import RangefsError, Stale
+from rangefs.errors import RangefsError, Stale, Unreachable
 from rangefs.read.flight import Flight
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Blob:
     closed    nobody has it open: what only memory has is not worth its room
     ranges    False once the origin was seen to ignore ranges: then `download` feeds the index
     complete  every byte is stored: no need for a window
-    unserved  chunks that were stored before all of their bytes were read: up to where they were
+    held      by chunk: flights that are stored, and whose bytes are still in memory for readers to come
+    unserved  chunks of which only the disk has the bytes before all were read: up to where they were
     superseded  upstream has another version by now, `successor` where it is known: nothing more can be fetched
     on_quiet  called when no flight is under way or being stored any more
     """
@@ -63,6 +65,7 @@ class Blob:
         self.ranges = True
         self.closed = False
         self.complete = False
+        self.held: dict[int, Flight] = {}
         self.unserved: dict[int, int] = {}
         self.superseded = False
         self.successor: Stat | None = None
@@ -96,8 +99,11 @@ class Blob:
         """An answer came from this version. The first one pins; what was promised before must agree.
 
         Later ones are looked at again: several may have been asked for before the first one pinned.
-        Raises `Stale` where the file is not what the listing said, or not what pinned: it has changed since.
+        Raises `Stale` where the file is not what the listing said, or not what pinned: it has changed since. What a
+        mirror has otherwise is no change: raises `Unreachable` where it can't stand in for what is known.
         """
+        if stat.mirrored and not self._may_stand_in(stat):
+            raise Unreachable("its server does not answer, and the mirror has another version of this file")
         if self.stat is not None:
             if not compatible(self.stat.version, stat):
                 raise Stale("the file has changed since it was opened", stat)
@@ -108,10 +114,14 @@ class Blob:
             self.known_bytes = stat.version.size
             self.ranges = self.ranges and stat.version.size is not None
 
-    def landed_chunk(self, chunk_id: int, served: int, end: int, now: float) -> None:
-        """Remember what has just been stored: for a while, in case a change is seen soon; and whether it was read."""
-        if served < end:
-            self.unserved[chunk_id] = served
+    def _may_stand_in(self, stat: Stat) -> bool:
+        """May a mirror's version be this one? What is pinned: the same. What was listed: of the same size at least."""
+        if self.stat is not None:
+            return joinable(self.stat.version, stat.version)
+        return self.entry.size is None or self.entry.size == stat.version.size
+
+    def landed_chunk(self, chunk_id: int, now: float) -> None:
+        """Remember what has just been stored, for a while, in case a change is seen soon."""
         self._recent.append((now, chunk_id))
         while self._recent and self._recent[0][0] < now - DOUBT_S:
             self._recent.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,14 @@ PATIENCE_S = 1.0
 HEADROOM = 4
 
 
+class Need(enum.Enum):
+    """What memory is needed for, and what may be dropped for it."""
+
+    AHEAD = "ahead"  #: prefetch: only what nobody seems to come for
+    DEMAND = "demand"  #: a reader: also what the disk has
+    OVERDUE = "overdue"  #: a reader who has waited for long: also what still waits for the disk
+
+
 @dataclass(slots=True, eq=False)
 class _Place:
     """A reader who waits for memory; impatient: it has waited for the disk for long enough."""
@@ -29,11 +38,10 @@ class _Place:
 class Budget:
     """Bytes of buffer memory. Prefetch gives way first (`try_reserve`), readers wait last (`reserve`).
 
-    reclaim(n, urgent) is called when n bytes more are needed: it frees what can be spared by calling `release`; for a
-    reader who has waited for long (urgent) also landed buffers that still wait for the disk.
+    reclaim(n, need) is called when n bytes more are needed: it frees what can be spared by calling `release`.
     """
 
-    def __init__(self, limit_bytes: int, figures: MemoryFigures, reclaim: Callable[[int, bool], None]) -> None:
+    def __init__(self, limit_bytes: int, figures: MemoryFigures, reclaim: Callable[[int, Need], None]) -> None:
         self.limit_bytes = limit_bytes
         self._figures = figures
         self._reclaim = reclaim
@@ -56,7 +64,7 @@ class Budget:
     def try_reserve(self, size_bytes: int) -> bool:
         """Reserve for prefetch, or say no."""
         if size_bytes > self.spare() and not self._waiting:
-            self._reclaim(size_bytes - self.spare(), False)
+            self._reclaim(size_bytes - self.spare(), Need.AHEAD)
         if size_bytes > self.spare():
             return False
         self._figures.buffers_bytes += size_bytes
@@ -68,7 +76,7 @@ class Budget:
         More than the whole budget is granted once all else is free: a file must stay readable.
         """
         if not self._waiting and not self._fits(size_bytes):
-            self._reclaim(self.used_bytes + size_bytes - self.limit_bytes, False)
+            self._reclaim(self.used_bytes + size_bytes - self.limit_bytes, Need.DEMAND)
         if not self._waiting and self._fits(size_bytes):
             self._figures.buffers_bytes += size_bytes
             return
@@ -97,7 +105,8 @@ class Budget:
         """There is something new that can be spared: a reader who waits for memory gets it."""
         if self._waiting:
             first = self._waiting[0]
-            self._reclaim(self.used_bytes + first.size_bytes - self.limit_bytes, first.impatient)
+            need = Need.OVERDUE if first.impatient else Need.DEMAND
+            self._reclaim(self.used_bytes + first.size_bytes - self.limit_bytes, need)
 
     def _grant(self) -> None:
         while self._waiting and self._fits(self._waiting[0].size_bytes):

@@ -114,27 +114,34 @@ class Download:
         source, blob = self._flights.source, self.blob
         async with source.fetch_whole(blob.key, blob.version, Ticket(urgent=True)) as body:
             blob.pin(body.stat)
-            async for data in body:
-                await self._take(memoryview(data))
-                self.scope.deadline = self._flights.clock() + self._flights.timeout_s
+            while count := await body.readinto(await self._room()):
+                await self._land(count)
         if blob.size is None:
             blob.known_bytes = self.position
         elif self.position < blob.size:
             raise Unreachable(f"{source.url(blob.key)}: the body ended at {self.position} of {blob.size} bytes")
 
-    async def _take(self, data: memoryview) -> None:
-        self.scope.deadline = float("inf")  # waiting for memory or for the disk is not upstream's delay
-        while data:
-            if self._flight is None:
-                self._flight = await self._segment()
-            room = self._flight.end - self._flight.landed
-            self._flight.land(data[:room])
-            self.position = self._flight.landed
-            data = data[room:]
-            self._notify()
-            if self._flight.done:
-                flight, self._flight = self._flight, None
-                await self._finish(flight)
+    async def _room(self) -> memoryview:
+        """Where the next bytes go; one byte's room past the known end, where none should come."""
+        if self.position == self.blob.size:
+            return memoryview(bytearray(1))
+        self.scope.deadline = float("inf")  # waiting for memory is not upstream's delay
+        if self._flight is None:
+            self._flight = await self._segment()
+        self.scope.deadline = self._flights.clock() + self._flights.timeout_s
+        return self._flight.room
+
+    async def _land(self, count: int) -> None:
+        if self._flight is None:
+            raise BadAnswer("the body is longer than its headers said")
+        self._flight.land(count)
+        self.position = self._flight.landed
+        self._notify()
+        if self._flight.done:
+            self.scope.deadline = float("inf")  # nor is waiting for the disk
+            flight, self._flight = self._flight, None
+            await self._finish(flight)
+            self.scope.deadline = self._flights.clock() + self._flights.timeout_s
 
     async def _segment(self) -> Flight:
         """The next segment, its memory reserved and its place in the index taken; waits for readers when streaming."""
@@ -142,11 +149,10 @@ class Download:
             await self._changed.wait()
         size = self.blob.size
         end = self.position + SEGMENT if size is None else min(self.position + SEGMENT, size)
-        if end <= self.position:
-            raise BadAnswer("the body is longer than its headers said")
         flight = Flight(self.position, end, Ticket(urgent=True))
         await self._flights.budget.reserve(end - flight.start)
         flight.reserved = end - flight.start
+        flight.board(self._flights.buffers.take(flight.reserved))
         self.blob.index.fill(flight.start, end, flight)
         return flight
 

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import trio
 
 from rangefs.errors import RangefsError
 from rangefs.sources.base import Ticket
-
-Bytes = bytes | memoryview
-
-# Pieces smaller than this are put together as they come: a slow link sends thousands of them.
-SMALL_PIECE = 16 << 10
-MERGED_PIECE = 64 << 10
 
 
 class Abandoned(RangefsError):
@@ -28,21 +20,24 @@ class Flight:
     scope     its deadline moves on with every piece that lands
     reserved  bytes of the memory budget that it holds
     served    one past the furthest byte that a reader has been given
+    given     bytes that readers have been given in all, in whatever order
+    chunk_id  the chunk that the store has of it; its bytes may still be held, for those who come next
     doubtful  what has landed may be of the next version: nobody may have it any more
 
     `end` may move back (the file is shorter than asked for), never forward.
 
-    The bytes are kept as the pieces that the socket gave, which nobody copies or changes: a view stays right for as
-    long as somebody holds it.
+    The bytes land in one buffer, and what has landed is never written again: a view stays right for as long as
+    somebody holds it.
     """
 
     __slots__ = (
-        "_pieces",
-        "_starts",
+        "_buffer",
         "_waiting",
+        "chunk_id",
         "doubtful",
         "end",
         "failure",
+        "given",
         "landed",
         "reserved",
         "scope",
@@ -57,14 +52,15 @@ class Flight:
         self.end = end
         self.landed = start
         self.served = start
+        self.given = 0
+        self.chunk_id: int | None = None
         self.ticket = ticket
         self.failure: RangefsError | None = None
         self.scope = trio.CancelScope()
         self.reserved = 0
         self.unwanted = False
         self.doubtful = False
-        self._pieces: list[Bytes] = []
-        self._starts: list[int] = []  # where each piece begins
+        self._buffer = memoryview(b"")
         self._waiting: list[tuple[int, trio.Event]] = []
 
     def __repr__(self) -> str:
@@ -85,14 +81,18 @@ class Flight:
         self.end = max(self.start, min(self.end, end))
         self._wake()
 
-    def land(self, data: Bytes) -> None:
-        """Validated bytes have arrived: the next ones in order, never past `end`."""
-        if self._pieces and len(data) < SMALL_PIECE and len(self._pieces[-1]) < MERGED_PIECE:
-            self._pieces[-1] = b"".join((self._pieces[-1], data))
-        else:
-            self._pieces.append(data)
-            self._starts.append(self.landed)
-        self.landed += len(data)
+    def board(self, buffer: memoryview) -> None:
+        """Where its bytes shall land: at least ``end - start`` of them fit."""
+        self._buffer = buffer
+
+    @property
+    def room(self) -> memoryview:
+        """Where the next bytes go; empty where all have landed."""
+        return self._buffer[self.landed - self.start : self.end - self.start]
+
+    def land(self, count: int) -> None:
+        """Validated bytes have arrived: the first `count` of `room`."""
+        self.landed += count
         self._wake()
 
     def fail(self, failure: RangefsError) -> None:
@@ -112,21 +112,9 @@ class Flight:
         self.scope.cancel()
 
     def view(self, start: int, end: int) -> memoryview:
-        """Landed bytes; without a copy where they lie in one piece."""
-        views = self.views(start, end)
-        return views[0] if len(views) == 1 else memoryview(b"".join(views))
-
-    def views(self, start: int, end: int) -> list[memoryview]:
-        """Landed bytes, without a copy, as the pieces they are in."""
+        """Landed bytes, without a copy."""
         assert self.start <= start <= end <= self.landed
-        at = bisect_right(self._starts, start) - 1
-        views = []
-        while start < end:
-            piece = memoryview(self._pieces[at])[start - self._starts[at] : end - self._starts[at]]
-            views.append(piece)
-            start += len(piece)
-            at += 1
-        return views
+        return self._buffer[start - self.start : end - self.start]
 
     async def wait(self, offset: int) -> None:
         """Until all bytes before `offset` have landed, or the flight is over (look at `failure`).

@@ -18,9 +18,11 @@ from rangefs.core.figures import Figures
 from rangefs.core.versions import Level, Version
 from rangefs.errors import Broken, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
-from rangefs.read.budget import Budget
+from rangefs.read.budget import Budget, Need
+from rangefs.read.buffers import Buffers
 from rangefs.read.flight import Abandoned, Flight
 from rangefs.sources.base import Source, Ticket
+from rangefs.store.adding import SMALL_BYTES
 from rangefs.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -28,10 +30,16 @@ log = logging.getLogger(__name__)
 # Bodies cut off one after another before a byte has landed: then the origin counts as unreachable. The source has
 # its own tries for everything before the body.
 EMPTY_BODIES = 6
-# Writes to the cache under way at once: more would only queue in the kernel.
+# Large writes to the cache under way at once: more would only queue in the kernel. (The store batches small ones.)
 WRITERS = 3
+# Less than this is written by way of the page cache: a direct write costs a wait for the disk.
+DIRECT_MIN = 256 << 10
 # A flight given up early keeps what landed if it is worth a file.
 WORTH_KEEPING = 64 << 10
+# Stored bytes that no reader has come for in this time make room for what is fetched ahead for others.
+HELD_S = 2.0
+# Idle buffers that are kept for the next flights, as a part of the budget.
+IDLE_BUFFERS = 4
 
 
 class Flights:
@@ -55,6 +63,7 @@ class Flights:
         self.source = source
         self.store = store
         self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
+        self.buffers = Buffers(memory_bytes // IDLE_BUFFERS)
         self.timeout_s = timeout_s
         self.landed_at = clock()  #: when a byte has last arrived
         self.max_full_bytes = 0
@@ -63,9 +72,11 @@ class Flights:
         self.on_stale: Callable[[Blob], None] = _nobody
         self._nursery = nursery
         self._writers = trio.Semaphore(WRITERS)
-        # Landed, oldest first: those that wait for a writer, and the memory tier, which the store did not take.
+        # Landed, oldest first: those that wait for a writer; the memory tier, which the store did not take; and those
+        # that are stored, held for readers who have not come to them yet.
         self._queued: OrderedDict[Flight, Blob] = OrderedDict()
         self._kept: OrderedDict[Flight, Blob] = OrderedDict()
+        self._held: OrderedDict[Flight, tuple[Blob, float]] = OrderedDict()
 
     # -- launching -----------------------------------------------------------
 
@@ -89,6 +100,8 @@ class Flights:
         for flight in blob.flights:
             flight.abandon()
         self._let_go(blob, self._kept)
+        for flight in list(blob.held.values()):
+            self.unhold(flight)
 
     def doubt(self, blob: Blob) -> None:
         """What is in memory has landed so shortly before a change that it may belong to it: nobody gets it."""
@@ -96,6 +109,8 @@ class Flights:
         for flight in held:
             flight.doubt()
             blob.index.replace(flight.start, max(flight.end, flight.landed), flight, None)
+        for flight in list(blob.held.values()):
+            self.unhold(flight)
         for tier in (self._kept, self._queued):
             self._let_go(blob, tier)
 
@@ -114,6 +129,7 @@ class Flights:
                 if not flight.reserved:
                     await self.budget.reserve(flight.end - flight.start)
                     flight.reserved = flight.end - flight.start
+                flight.board(self.buffers.take(flight.reserved))
                 await self._receive(blob, flight)
             except RangefsError as exc:
                 failure = exc
@@ -146,8 +162,8 @@ class Flights:
                     if self._is_loose(body.stat.version, size) and flight.end - flight.start < size:
                         raise RangesIgnored("nothing would show that two ranges are of one version")
                 try:
-                    async for data in body:
-                        flight.land(data)
+                    while count := await body.readinto(flight.room):
+                        flight.land(count)
                         self.landed_at = self.clock()
                         flight.scope.deadline = self.landed_at + self.timeout_s
                 except Unreachable:
@@ -192,10 +208,11 @@ class Flights:
         self._queued[flight] = blob
         self.budget.press()
         try:
-            async with self._writers:
-                if self._queued.pop(flight, None) is not None:
-                    with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
-                        await self._store(blob, flight, version, end)
+            if end - flight.start <= SMALL_BYTES:
+                await self._store(blob, flight, version, end)
+            else:
+                async with self._writers:
+                    await self._store(blob, flight, version, end)
         except trio.Cancelled:
             if self._queued.pop(flight, None) is not None:
                 self._forget(blob, flight)
@@ -205,7 +222,18 @@ class Flights:
             self._forget(blob, flight)
 
     async def _store(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
-        chunk = await self.store.add(version, flight.start, flight.views(flight.start, end))
+        """It is this flight's turn, unless memory has become so short that it was let go."""
+        if self._queued.pop(flight, None) is not None:
+            with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
+                await self._add(blob, flight, version, end)
+
+    async def _add(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
+        chunk = await self.store.add(
+            version,
+            flight.start,
+            flight.view(flight.start, end),
+            end - flight.start >= DIRECT_MIN and self.budget.spare() > 0,
+        )
         if chunk is None and blob.closed:
             self._forget(blob, flight)
             return
@@ -218,8 +246,11 @@ class Flights:
             await self.store.discard([chunk.id])
             return
         shadowed = self._adopt(blob, flight, chunk.id, end)
-        blob.landed_chunk(chunk.id, flight.served, end, self.clock())
-        self._forget(blob, flight)
+        blob.landed_chunk(chunk.id, self.clock())
+        self._held[flight] = blob, self.clock()
+        blob.held[chunk.id], flight.chunk_id = flight, chunk.id
+        if blob.closed or flight.given >= end - flight.start:
+            self.unhold(flight)
         size = blob.size
         blob.complete = size is not None and flight.end == size and not self._incomplete(blob, size)
         if shadowed:
@@ -249,10 +280,30 @@ class Flights:
         reserved, flight.reserved = flight.reserved, 0
         self.budget.release(reserved)
 
-    def _reclaim(self, size_bytes: int, urgent: bool) -> None:
-        """Memory is short: drop the memory tier's oldest; for a reader who waits, also what waits for the disk."""
-        freed = 0
-        for tier in (self._kept, self._queued) if urgent else (self._kept,):
+    def unhold(self, flight: Flight) -> None:
+        """A stored flight's bytes need not be in memory any more: all were read, or the chunk is gone, or no room."""
+        held, chunk_id = self._held.pop(flight, None), flight.chunk_id
+        if held is None or chunk_id is None:
+            return
+        blob, _ = held
+        del blob.held[chunk_id]
+        if flight.served < flight.landed:
+            blob.unserved[chunk_id] = flight.served
+        else:
+            self.store.consumed(chunk_id)
+        reserved, flight.reserved = flight.reserved, 0
+        self.budget.release(reserved)
+
+    def _reclaim(self, size_bytes: int, need: Need) -> None:
+        """Memory is short: let go of what costs least, and no more than `need` is worth."""
+        freed, now = 0, self.clock()
+        while self._held and freed < size_bytes:
+            flight, (blob, since) = next(iter(self._held.items()))
+            if need is Need.AHEAD and since > now - HELD_S:
+                break
+            freed += flight.reserved
+            self.unhold(flight)
+        for tier in (self._kept, self._queued) if need is Need.OVERDUE else (self._kept,):
             while tier and freed < size_bytes:
                 flight, blob = tier.popitem(last=False)
                 freed += flight.reserved

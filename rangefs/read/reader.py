@@ -140,15 +140,17 @@ class Reader:
         found = blob.index.find(start)
         if found is None or found.end < end or found.value is None:
             return None
-        if isinstance(found.value, int):
-            data = self._store.read_nowait(found.value, start, end)
-            if data is None:
+        flight = blob.held.get(found.value) if isinstance(found.value, int) else found.value
+        if flight is not None:
+            if flight.landed < end:
                 return None
+            data = self._serve(flight, start, end, waited=False)
         else:
-            if found.value.landed < end:
+            assert isinstance(found.value, int)
+            stored = self._store.read_nowait(found.value, start, end)
+            if stored is None:
                 return None
-            data = self._serve(found.value, start, end, waited=False)
-        if isinstance(found.value, int):
+            data = stored
             self._count_hit(blob, found.value, start, end)
         if not blob.complete:
             self._advance(blob, start, end, waits=False)
@@ -204,6 +206,9 @@ class Reader:
 
     async def _from_store(self, blob: Blob, chunk_id: int, start: int, end: int) -> Bytes | None:
         """From a chunk; None where it turned out to be gone or bad: the index knows by then, look again."""
+        held = blob.held.get(chunk_id)
+        if held is not None:
+            return self._serve(held, start, end, waited=False)
         found = self._store.read_nowait(chunk_id, start, end)
         # What read_nowait gives is good until its next call: what is held across an await is a copy.
         data: Bytes | None = bytes(found) if found is not None else await self._store.read(chunk_id, start, end)
@@ -239,11 +244,14 @@ class Reader:
         reads = self._figures.reads
         fresh = min(end - start, max(0, end - flight.served))
         flight.served = max(flight.served, end)
+        flight.given += end - start
         reads.missed_bytes += fresh
         if waited:
             reads.joined_bytes += end - start - fresh
         else:
             reads.hit_bytes += end - start - fresh
+        if flight.chunk_id is not None and flight.given >= flight.landed - flight.start:
+            self._flights.unhold(flight)
         return flight.view(start, end)
 
     # -- fetching ----------------------------------------------------------------
@@ -299,6 +307,8 @@ class Reader:
         if blob is None:
             return
         gone = set(chunk_ids)
+        for flight in [blob.held[chunk_id] for chunk_id in gone & blob.held.keys()]:
+            self._flights.unhold(flight)
         blob.complete = blob.complete and new is not None
         for segment in [segment for segment in blob.index if segment.value in gone]:
             if new is None:

@@ -12,6 +12,7 @@ from rangefs.core.settings import KiB
 from rangefs.core.validators import Headers, body_length
 from rangefs.errors import RangefsError
 from rangefs.sources.bandwidth import Bandwidth
+from rangefs.sources.base import read_all
 from rangefs.sources.failures import Translated
 from rangefs.sources.peers import Peer
 from rangefs.sources.transport import RawBody
@@ -28,12 +29,12 @@ _REQUEST_IDS = ("x-amz-request-id", "x-ms-request-id", "x-guploader-uploadid")
 
 
 class Answer:
-    """Status and headers, and a body that has not been read yet: iterate over it, once, for its raw pieces.
+    """Status and headers, and a body that has not been read yet.
 
     url      what answered, after redirects
     problem  why it says no, in the origin's own words, where it has any
 
-    Iterating raises `Unreachable` where the body breaks off or stalls. Holds a slot of the peer's gate until closed.
+    Reading raises `Unreachable` where the body breaks off or stalls. Holds a slot of the peer's gate until closed.
     """
 
     def __init__(
@@ -64,34 +65,25 @@ class Answer:
         request = self.problem.request_id or next((self.headers[n] for n in _REQUEST_IDS if n in self.headers), "")
         return f": {self.problem.code}{message}" + (f" (request {request[:64]})" if request else "")
 
-    def __aiter__(self) -> Answer:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def readinto(self, buffer: memoryview) -> int:
+        """The next raw bytes of the body into `buffer` (not empty): how many, 0 at its end."""
         with Translated(self.url.origin):
             try:
-                piece = await self._body.__anext__()
-            except StopAsyncIteration:
-                self._ended = True
-                self._peer.was_silent(self._body.longest_silence_s)
-                raise
+                count = await self._body.readinto(buffer)
             except httpx.ReadTimeout:
                 self._peer.was_silent(self._body.longest_silence_s)
                 raise
-        self._figures.bytes += len(piece)
-        await self._bandwidth.pay(len(piece))
-        return piece
+        if not count:
+            self._ended = True
+            self._peer.was_silent(self._body.longest_silence_s)
+            return 0
+        self._figures.bytes += count
+        await self._bandwidth.pay(count)
+        return count
 
     async def read(self, limit_bytes: int) -> bytes | None:
         """The whole body, or None if it is larger than `limit_bytes`."""
-        parts: list[bytes] = []
-        size_bytes = 0
-        async for piece in self:
-            parts.append(piece)
-            size_bytes += len(piece)
-            if size_bytes > limit_bytes:
-                return None
-        return b"".join(parts)
+        return await read_all(self, limit_bytes)
 
     async def explain(self) -> None:
         """Reads why it says no, if it is a store's XML or JSON of usual size that is there at once: sets `problem`.
@@ -137,7 +129,8 @@ class Answer:
     async def _drain(self) -> None:
         with trio.move_on_after(DRAIN_S):
             try:
-                async for _ in self:
+                scratch = memoryview(bytearray(DRAIN_BYTES))
+                while await self.readinto(scratch):
                     pass
             except RangefsError:
                 self._ended = True  # broken off: the connection closes itself

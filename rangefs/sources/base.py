@@ -11,12 +11,14 @@ worst, a closed connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from rangefs.core.entries import Entry, Listing
 from rangefs.core.versions import Stat, Version
+
+READ_ALL_BYTES = 64 << 10  #: the most that `read_all` takes at a time
 
 
 class Ticket:
@@ -59,16 +61,20 @@ class Body(Protocol):
     end    one past the last offset promised, at most as asked (shorter is legal: ask for the rest);
            None for a whole body of unknown length
 
-    Iterating yields bytes-like pieces, in order. It ends normally only when `end` has been reached (or, where
-    `end` is None, when the body ended as its framing says it should); a cut-off body raises `errors.Unreachable`
-    after what was good has been yielded, and one that is too long raises `errors.BadAnswer`.
+    It ends normally only when `end` has been reached (or, where `end` is None, when the body ended as its framing
+    says it should); a cut-off body raises `errors.Unreachable` after what was good has been given, and one that is
+    too long raises `errors.BadAnswer`.
     """
 
     stat: Stat
     start: int
     end: int | None
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def readinto(self, buffer: memoryview) -> int:
+        """The next bytes, in order, into `buffer`: how many, 0 at the end.
+
+        `buffer` may be empty only where all up to `end` has been given: then this is the look whether more comes.
+        """
 
 
 class Source(Protocol):
@@ -107,6 +113,26 @@ class Source(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections."""
+
+
+class Readable(Protocol):
+    """Whatever can be read to its end: a `Body`, a raw answer."""
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """The next bytes into `buffer` (not empty): how many, 0 at the end."""
+
+
+async def read_all(body: Readable, limit_bytes: int) -> bytes | None:
+    """All (that is left) of `body`, or None if that is more than `limit_bytes`. Raises what reading raises."""
+    parts: list[bytes] = []
+    size_bytes = 0
+    buffer = memoryview(bytearray(READ_ALL_BYTES))
+    while count := await body.readinto(buffer):
+        parts.append(bytes(buffer[:count]))
+        size_bytes += count
+        if size_bytes > limit_bytes:
+            return None
+    return b"".join(parts)
 
 
 @runtime_checkable

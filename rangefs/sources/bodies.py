@@ -7,6 +7,8 @@ from rangefs.core.versions import Stat
 from rangefs.errors import BadAnswer, Unreachable
 from rangefs.sources.answers import Answer
 
+_PAST_THE_END = memoryview(bytearray(1))  #: where a byte would go that nobody asked for; nobody looks at it
+
 
 class ExchangeBody:
     """`base.Body` over an open `Answer`: counts, and raises where the body is shorter or longer than promised.
@@ -26,22 +28,21 @@ class ExchangeBody:
     def __repr__(self) -> str:
         return f"<ExchangeBody [{self.start}, {self.end}) at {self._at} of {self._answer!r}>"
 
-    def __aiter__(self) -> ExchangeBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            piece = await self._answer.__anext__()
-        except StopAsyncIteration:
-            if self.end is not None and self._at < self.end:
-                raise Unreachable(f"{self._who}: cut off at {self._at} of {self.end}") from None
-            raise
-        self._at += len(piece)
-        if self.end is not None and self._at >= self.end:
-            if self._at > self.end:
+    async def readinto(self, buffer: memoryview) -> int:
+        if self.end is None:
+            return await self._answer.readinto(buffer)
+        left = self.end - self._at
+        if not left:
+            if await self._answer.readinto(_PAST_THE_END):
                 raise BadAnswer(f"{self._who}: more bytes than promised, after {self.end}")
+            return 0
+        count = await self._answer.readinto(buffer[:left])
+        if not count:
+            raise Unreachable(f"{self._who}: cut off at {self._at} of {self.end}")
+        self._at += count
+        if count == left:
             self._answer.expect_end()
-        return piece
+        return count
 
     @property
     def _who(self) -> str:
@@ -56,8 +57,5 @@ class EmptyBody:
         self.start = start
         self.end: int | None = start
 
-    def __aiter__(self) -> EmptyBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        raise StopAsyncIteration
+    async def readinto(self, buffer: memoryview) -> int:
+        return 0

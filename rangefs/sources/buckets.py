@@ -21,7 +21,7 @@ from rangefs.core.settings import KiB, MiB, UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, NotAListing, NotFound, RangefsError, TooLarge, Unreachable
 from rangefs.sources.answers import Answer
-from rangefs.sources.base import Ticket
+from rangefs.sources.base import Ticket, read_all
 from rangefs.sources.bodies import ExchangeBody
 from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.objects import ObjectSource
@@ -76,7 +76,6 @@ class BucketSource(ObjectSource):
         self._place = place
         self._given = prefix
         self._prefix = prefix if not prefix or prefix.endswith(b"/") else prefix + b"/"
-        self._file_key: bytes | None = None
         self._walks: dict[bytes, _Walk] = {}  # one at most
         who = exchange.credentials.identity
         self.identity = f"{place}/{shown(self._prefix)}" + (f" as {who}" if who else "")
@@ -160,15 +159,13 @@ class BucketSource(ObjectSource):
             verdict = self._judge_whole(answer, b"", None)
             if not isinstance(verdict, Part):
                 self._refuse(verdict, where, answer)
-            body = bytearray()
-            async for piece in ExchangeBody(answer, verdict.stat, 0, verdict.end):
-                body += piece
-                if len(body) > PAGE_LIMIT_BYTES:
-                    raise TooLarge(f"{where}: a page of the listing is over {PAGE_LIMIT_BYTES // MiB} MiB")
+            body = await read_all(ExchangeBody(answer, verdict.stat, 0, verdict.end), PAGE_LIMIT_BYTES)
+        if body is None:
+            raise TooLarge(f"{where}: a page of the listing is over {PAGE_LIMIT_BYTES // MiB} MiB")
         try:
             if len(body) > _ASIDE_BYTES:
-                return await trio.to_thread.run_sync(parse, bytes(body), abandon_on_cancel=True)
-            return parse(bytes(body))
+                return await trio.to_thread.run_sync(parse, body, abandon_on_cancel=True)
+            return parse(body)
         except NotAListing as error:
             raise NotAListing(f"{where}: {error}") from error
 

@@ -19,7 +19,7 @@ from rangefs.core.redact import redact_url
 from rangefs.core.settings import MiB
 from rangefs.errors import Denied, NotAListing, NotFound, TooLarge
 from rangefs.sources.answers import Answer
-from rangefs.sources.base import Ticket
+from rangefs.sources.base import Ticket, read_all
 from rangefs.sources.bodies import ExchangeBody
 from rangefs.sources.exchange import Ask, Exchange
 from rangefs.sources.urls import Url
@@ -110,19 +110,15 @@ def listed_on_web(url: Url, exchange: Exchange, refuse: Refuse) -> CatalogList:
                 refuse(verdict, where, answer)
             if verdict.stat.version.encoding:
                 raise NotAListing(f"{where}: the catalog is encoded, though identity was asked for")
-            body = bytearray()
-            async for piece in ExchangeBody(answer, verdict.stat, 0, verdict.end):
-                body += piece
-                if len(body) > LIMIT_BYTES:
-                    break
-        catalog = await trio.to_thread.run_sync(_parsed, bytes(body), str(answer.url), where)
+            body = await read_all(ExchangeBody(answer, verdict.stat, 0, verdict.end), LIMIT_BYTES)
+        catalog = await trio.to_thread.run_sync(_parsed, body, str(answer.url), where)
         return Edition(catalog, answer.headers.get("etag"))
 
     return CatalogList(look)
 
 
-def _parsed(body: bytes, url: str, where: str) -> Catalog:
-    if len(body) > LIMIT_BYTES:
+def _parsed(body: bytes | None, url: str, where: str) -> Catalog:
+    if body is None or len(body) > LIMIT_BYTES:
         raise TooLarge(f"{where}: the catalog is over {LIMIT_BYTES // MiB} MiB")
     try:
         catalog = parse_catalog(body, url)

@@ -12,11 +12,11 @@ import h11
 import httpx
 import trio
 
+from rangefs.core.settings import KiB
 from rangefs.errors import Denied, UsageError
+from rangefs.sources.streams import ByteStream, PlainStream
 from rangefs.sources.tls import TlsStream
 from rangefs.sources.urls import Origin
-
-ByteStream = trio.SocketStream | TlsStream
 
 #: may a connection to this host name end at this address?
 Door = Callable[[str, str], bool]
@@ -45,23 +45,23 @@ class Dialer:
             try:
                 await _connect_through(stream, origin)
             except BaseException:
-                await trio.aclose_forcefully(stream)
+                await stream.aclose()
                 raise
             return await self._secured(stream, origin.host)
         raise httpx.ConnectTimeout("no connection in time")
 
     async def _direct(self, origin: Origin, door: Door | None) -> ByteStream:
         try:
-            stream = await trio.open_tcp_stream(origin.host, origin.port)
+            stream = PlainStream(await trio.open_tcp_stream(origin.host, origin.port))
         except OSError as error:
             raise httpx.ConnectError(reason(error)) from error
         try:
             address = stream.socket.getpeername()[0]
         except OSError as error:  # gone again already
-            await trio.aclose_forcefully(stream)
+            await stream.aclose()
             raise httpx.ConnectError(reason(error)) from error
         if door is not None and not door(origin.host, address):
-            await trio.aclose_forcefully(stream)
+            await stream.aclose()
             raise Denied(f"{origin.host} leads to the private address {address}, where the mount's own host is not")
         return await self._secured(stream, origin.host) if origin.scheme == "https" else stream
 
@@ -70,13 +70,13 @@ class Dialer:
         try:
             await secured.do_handshake()
         except ssl.SSLCertVerificationError as error:
-            await trio.aclose_forcefully(stream)
+            await stream.aclose()
             raise Denied(f"the certificate of {host} is not good: {error.verify_message} (--ca-file?)") from error
-        except (ssl.SSLError, trio.BrokenResourceError) as error:
-            await trio.aclose_forcefully(stream)
+        except (OSError, trio.BrokenResourceError) as error:  # SSLError is one
+            await stream.aclose()
             raise httpx.ConnectError(f"TLS failed: {reason(error)}") from error
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            await stream.aclose()
             raise
         return secured
 
@@ -86,6 +86,7 @@ async def _connect_through(stream: ByteStream, origin: Origin) -> None:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     target = f"{host}:{origin.port}"
     talk = h11.Connection(h11.CLIENT)
+    buffer = memoryview(bytearray(4 * KiB))
     try:
         await stream.send_all(
             talk.send(h11.Request(method="CONNECT", target=target, headers=[("Host", target)])) or b""
@@ -93,8 +94,8 @@ async def _connect_through(stream: ByteStream, origin: Origin) -> None:
         await stream.send_all(talk.send(h11.EndOfMessage()) or b"")
         while (event := talk.next_event()) is h11.NEED_DATA or isinstance(event, h11.InformationalResponse):
             if event is h11.NEED_DATA:
-                talk.receive_data(bytes(await stream.receive_some()))
-    except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
+                talk.receive_data(bytes(buffer[: await stream.receive_into(buffer)]))
+    except (h11.RemoteProtocolError, OSError, trio.BrokenResourceError) as error:
         raise httpx.ProxyError(reason(error)) from error
     if not isinstance(event, h11.Response) or not 200 <= event.status_code < 300:
         status = event.status_code if isinstance(event, h11.Response) else "none"

@@ -9,21 +9,18 @@ care that SSLStream takes for both at once.
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
 
 import trio
 
 from rangefs.core.settings import KiB
-
-if TYPE_CHECKING:
-    from rangefs.sources.dial import ByteStream
+from rangefs.sources.streams import ByteStream
 
 # Ciphertext read from the socket at a time: 16 records.
 CIPHER_BYTES = 256 * KiB
 
 
-class TlsStream(trio.abc.Stream):
-    """One talker at a time: `send_all` and `receive_some` are never called side by side.
+class TlsStream:
+    """TLS over another `ByteStream`.
 
     A connection that ends without TLS's own goodbye (close_notify) counts as ended, as browsers and curl have it:
     where HTTP's framing does not tell a cut-off body, `cut_off` does.
@@ -32,11 +29,11 @@ class TlsStream(trio.abc.Stream):
     """
 
     def __init__(self, transport: ByteStream, context: ssl.SSLContext, host: str) -> None:
-        self.transport = transport
+        self._transport = transport
         self.cut_off = False
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._plain = memoryview(bytearray(CIPHER_BYTES))
+        self._cipher = memoryview(bytearray(CIPHER_BYTES))
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
     async def do_handshake(self) -> None:
@@ -54,13 +51,19 @@ class TlsStream(trio.abc.Stream):
                 await self._flush()
                 return
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has been decrypted, `max_bytes` at most; waits only where there is nothing yet. b"" at the end."""
-        most = min(CIPHER_BYTES, CIPHER_BYTES if max_bytes is None else max_bytes)
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        return self._transport.socket
+
+    def receive_now(self, buffer: memoryview) -> int | None:
+        return None  # what has come may have to be answered first
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """All records that are here; waits only where there is none yet."""
         size = 0
-        while size < most:
+        while size < len(buffer):
             try:
-                count = self._decrypt(self._plain[size:most])
+                count = self._decrypt(buffer[size:])
             except ssl.SSLWantReadError:
                 await self._flush()  # an answer to a change of keys
                 if size:
@@ -70,7 +73,7 @@ class TlsStream(trio.abc.Stream):
             if not count:
                 break
             size += count
-        return bytes(self._plain[:size])
+        return size
 
     def _decrypt(self, into: memoryview) -> int:
         """Bytes of the next record; 0 at the end. Raises `ssl.SSLWantReadError` and `trio.BrokenResourceError`."""
@@ -86,27 +89,27 @@ class TlsStream(trio.abc.Stream):
         except ssl.SSLError as error:
             raise trio.BrokenResourceError(error.reason or "TLS failed") from error
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    def send_now(self, data: bytes) -> int:
+        return 0
+
+    async def send_all(self, data: bytes) -> None:
         try:
             self._tls.write(data)
         except ssl.SSLError as error:
             raise trio.BrokenResourceError(error.reason or "TLS failed") from error
         await self._flush()
 
-    async def wait_send_all_might_not_block(self) -> None:
-        await self.transport.wait_send_all_might_not_block()
-
     async def aclose(self) -> None:
         """Closes at once, without TLS's goodbye: nobody waits for it in HTTP."""
-        await self.transport.aclose()
+        await self._transport.aclose()
 
     async def _flush(self) -> None:
         if self._outgoing.pending:
-            await self.transport.send_all(self._outgoing.read())
+            await self._transport.send_all(self._outgoing.read())
 
     async def _fill(self) -> None:
-        data = await self.transport.receive_some(CIPHER_BYTES)
-        if data:
-            self._incoming.write(data)
+        count = await self._transport.receive_into(self._cipher)
+        if count:
+            self._incoming.write(self._cipher[:count])
         else:
             self._incoming.write_eof()

@@ -97,7 +97,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class RawBody(httpx.AsyncByteStream):
-    """The body's bytes as they come, never decoded."""
+    """The body's bytes as they come, never decoded: by `readinto` alone, httpx itself never reads them."""
 
     def __init__(self, connection: Connection, transport: Transport) -> None:
         self._connection = connection
@@ -112,18 +112,13 @@ class RawBody(httpx.AsyncByteStream):
     def longest_silence_s(self) -> float:
         return self._connection.longest_silence_s
 
-    def __aiter__(self) -> RawBody:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def readinto(self, buffer: memoryview) -> int:
+        """As `Connection.readinto`."""
         try:
-            data = await self._connection.read()
+            return await self._connection.readinto(buffer)
         except httpx.ReadTimeout as error:
             await self._transport.look_out(error)
             raise
-        if not data:
-            raise StopAsyncIteration
-        return data
 
     async def aclose(self) -> None:
         """Gives back the connection if the body has been read to its end, else closes it."""

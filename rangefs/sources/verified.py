@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import IO
+from io import BufferedRandom
 
 import trio
 
@@ -24,7 +24,7 @@ class Spool:
     All of its file work is done in worker threads. Raises `BadAnswer` where the disk does not take it.
     """
 
-    def __init__(self, file: IO[bytes], digest: Digest) -> None:
+    def __init__(self, file: BufferedRandom, digest: Digest) -> None:
         self._file = file
         self._digest = digest
         self.size_bytes = 0
@@ -34,16 +34,17 @@ class Spool:
 
         Cancelled: the spool is of no use, its space is given back as it is closed.
         """
-        waiting = bytearray()
-        async for piece in body:
-            waiting += piece
-            self.size_bytes += len(piece)
-            if len(waiting) >= _PIECE_BYTES:
-                await trio.to_thread.run_sync(self._append, bytes(waiting))
-                waiting.clear()
+        buffer = memoryview(bytearray(_PIECE_BYTES))
+        filled = 0
+        while count := await body.readinto(buffer[filled:]):
+            filled += count
+            self.size_bytes += count
+            if filled == len(buffer):
+                await trio.to_thread.run_sync(self._append, buffer)
+                filled = 0
             if self.size_bytes > most_bytes:
                 return
-        await trio.to_thread.run_sync(self._append, bytes(waiting))
+        await trio.to_thread.run_sync(self._append, buffer[:filled])
 
     def wrong(self) -> str:
         """As `Digest.wrong`."""
@@ -52,11 +53,11 @@ class Spool:
     async def rewind(self) -> None:
         await trio.to_thread.run_sync(self._file.seek, 0)
 
-    async def piece(self) -> bytes:
-        """The next bytes, b"" at the end."""
-        return await trio.to_thread.run_sync(self._file.read, _PIECE_BYTES)
+    async def readinto(self, buffer: memoryview) -> int:
+        """The next bytes into `buffer`: how many, 0 at the end."""
+        return await trio.to_thread.run_sync(self._file.readinto, buffer)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: memoryview) -> None:
         self._digest.update(data)
         try:
             self._file.write(data)
@@ -68,7 +69,7 @@ class Spool:
 async def spool(digest: Digest) -> AsyncIterator[Spool]:
     """An empty spool; it is gone at the end."""
     try:
-        file = await trio.to_thread.run_sync(tempfile.TemporaryFile)
+        file = await trio.to_thread.run_sync(_unnamed)
     except OSError as error:
         raise BadAnswer(f"no temporary file to check a hash in: {error.strerror}") from error
     try:
@@ -87,11 +88,12 @@ class SpooledBody:
         self.end: int | None = filled.size_bytes
         self._spool = filled
 
-    def __aiter__(self) -> SpooledBody:
-        return self
+    async def readinto(self, buffer: memoryview) -> int:
+        return await self._spool.readinto(buffer)
 
-    async def __anext__(self) -> bytes:
-        piece = await self._spool.piece()
-        if not piece:
-            raise StopAsyncIteration
-        return piece
+
+def _unnamed() -> BufferedRandom:
+    """A temporary file without a name."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # whoever called closes it
+    assert isinstance(file, BufferedRandom)
+    return file

@@ -21,7 +21,7 @@ from rangefs.core.settings import KiB, MiB, UpstreamSettings
 from rangefs.core.versions import Version
 from rangefs.errors import IsADirectory, NotAListing, NotFound, TooLarge, UsageError
 from rangefs.sources.answers import Answer
-from rangefs.sources.base import Ticket
+from rangefs.sources.base import Ticket, read_all
 from rangefs.sources.bodies import ExchangeBody
 from rangefs.sources.exchange import STALL_TIMEOUT_S, Ask, Exchange
 from rangefs.sources.kinds import Kinds
@@ -55,7 +55,6 @@ class WebSource(ObjectSource):
             raise UsageError("a folder's URL has no '?'; give the folder alone, or one file's URL")
         super().__init__(settings, Exchange(settings, figures, root, stall_timeout_s))
         self._root = root
-        self._file_key: bytes | None = None
         self._base = root.folder
         self._kinds = Kinds(self.stat)
         who = self._exchange.credentials.identity
@@ -124,14 +123,10 @@ class WebSource(ObjectSource):
             self._refuse(verdict, redact_url(str(url)), answer)
         if validators.content_encoding(answer.headers):
             raise NotAListing(f"{redact_url(str(url))}: the page is encoded, though identity was asked for")
-        body = ExchangeBody(answer, verdict.stat, 0, verdict.end)
-        parts, size_bytes = [], 0
-        async for piece in body:
-            parts.append(piece)
-            size_bytes += len(piece)
-            if size_bytes > PAGE_LIMIT_BYTES:
-                raise TooLarge(f"{redact_url(str(url))}: the index page is over {PAGE_LIMIT_BYTES // MiB} MiB")
-        return b"".join(parts)
+        page = await read_all(ExchangeBody(answer, verdict.stat, 0, verdict.end), PAGE_LIMIT_BYTES)
+        if page is None:
+            raise TooLarge(f"{redact_url(str(url))}: the index page is over {PAGE_LIMIT_BYTES // MiB} MiB")
+        return page
 
     # -- files -----------------------------------------------------------------
 

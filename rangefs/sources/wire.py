@@ -3,7 +3,8 @@
 h11 copies each byte of a body three times and httpcore once more, half of the
 cost of a large range (0.85 s of CPU a GiB on loopback, 2026-11). A body framed
 by Content-Length needs no parser: once its head has been read, the rest of it
-are the next so many bytes of the socket.
+are the next so many bytes of the socket, and the kernel puts them where they
+stay: into the memory of whoever fetches.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import h11
 import httpx
 import trio
 
-from rangefs.core.settings import KiB, MiB
-from rangefs.sources.dial import ByteStream, reason
-from rangefs.sources.tls import TlsStream
+from rangefs.core.settings import KiB
+from rangefs.sources.dial import reason
+from rangefs.sources.streams import ByteStream
 from rangefs.sources.urls import Origin
 
-# Reads grow from the first to the second while the socket keeps filling them, so that small answers don't pay for
-# large buffers. Above 1 MiB nothing was gained.
-READ_MIN_BYTES = 64 * KiB
-READ_MAX_BYTES = MiB
+# What is read at a time of heads, and of bodies that h11 frames.
+READ_BYTES = 16 * KiB
+# A socket that always has more must not keep everyone else waiting: after so much it is the others' turn.
+TURN_BYTES = 256 * KiB
 HEAD_LIMIT_BYTES = 100 * KiB  # as httpcore's; Apache and nginx send 8 KiB at most
 # 100 and 103 answers before the real one: a server that sends more of them is playing.
 INTERIM_LIMIT = 16
@@ -35,7 +36,7 @@ class State(enum.Enum):
 
 
 class Connection:
-    """States: IDLE → ASKED (`ask`) → IDLE or OVER (`read` gave b""). Any exception from either leads to OVER.
+    """States: IDLE → ASKED (`ask`) → IDLE or OVER (`readinto` gave 0). Any exception from either leads to OVER.
 
     longest_silence_s  within the body that is being read
     """
@@ -47,10 +48,11 @@ class Connection:
         self.longest_silence_s = 0.0
         self._stream = stream
         self._stall_s = 0.0
-        self._read_bytes = READ_MIN_BYTES
         self._talk = h11.Connection(h11.CLIENT)
         self._left: int | None = None  # bytes of a sized body still to come; None where h11 frames it
-        self._first = b""  # what came with the head
+        self._scratch = memoryview(bytearray(READ_BYTES))
+        self._turn = 0  # bytes read since the others last had their turn
+        self._first = b""  # bytes of the body that are here already: what came with the head, what h11 gave
         self._keep = False
         self._until_close = False
 
@@ -65,15 +67,12 @@ class Connection:
     @property
     def good(self) -> bool:
         """Idle, and the other side has not closed: an idle socket with something to read has its end to tell."""
-        stream = self._stream
-        while isinstance(stream, TlsStream):
-            stream = stream.transport
-        return self.state is State.IDLE and not stream.socket.is_readable()
+        return self.state is State.IDLE and not self._stream.socket.is_readable()
 
     async def aclose(self) -> None:
         """Closes the socket, at once."""
         self.state = State.OVER
-        await trio.aclose_forcefully(self._stream)
+        await self._stream.aclose()
 
     async def ask(
         self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], head_stall_s: float, body_stall_s: float
@@ -94,18 +93,25 @@ class Connection:
         self.state = State.ASKED
         return head
 
-    async def read(self) -> bytes:
-        """The next bytes of the body, b"" at its end. Raises `httpx.RemoteProtocolError` where it breaks off."""
+    async def readinto(self, buffer: memoryview) -> int:
+        """The next bytes of the body into `buffer` (not empty): how many, 0 at its end.
+
+        Raises `httpx.RemoteProtocolError` where it breaks off.
+        """
         if self.state is not State.ASKED:
-            return b""
+            return 0
         self.state = State.OVER
-        data = await (self._read_framed() if self._left is None else self._read_sized(self._left))
-        if data:
+        if self._left is None:
+            count = await self._read_framed(buffer)
+        else:
+            count = await self._read_sized(buffer[: self._left])
+            self._left -= count
+        if count:
             self.state = State.ASKED
         elif self._keep:
             self.state = State.IDLE
             self.idle_since = trio.current_time()
-        return data
+        return count
 
     def _frame(self, method: str, head: h11.Response) -> None:
         """How the body ends (RFC 9112 6.3), and whether the connection outlives it."""
@@ -130,65 +136,76 @@ class Connection:
                 return event
         raise httpx.RemoteProtocolError("no end of interim answers")
 
-    async def _read_sized(self, left: int) -> bytes:
-        if left == 0:
-            return b""
-        data, self._first = self._first, b""
-        if not data:
-            data = await self._receive(left)
-            if not data:
-                raise httpx.RemoteProtocolError(f"closed {left} bytes before the end of the body")
-        self._left = left - len(data)
-        return data
+    async def _read_sized(self, buffer: memoryview) -> int:
+        if not buffer:
+            return 0
+        if self._first:
+            return self._take_first(buffer)
+        count = await self._receive(buffer)
+        if not count:
+            raise httpx.RemoteProtocolError(f"closed {self._left} bytes before the end of the body")
+        return count
 
-    async def _read_framed(self) -> bytes:
+    async def _read_framed(self, buffer: memoryview) -> int:
         """Chunked, or up to the end of the connection."""
-        while True:
+        while not self._first:
             event = await self._event()
-            if isinstance(event, h11.Data):
-                if event.data:
-                    return bytes(event.data)
-            else:
-                if self._until_close and isinstance(self._stream, TlsStream) and self._stream.cut_off:
+            if not isinstance(event, h11.Data):
+                if self._until_close and self._stream.cut_off:
                     # RFC 9112 9.8: such a body is whole only where TLS itself said goodbye; anyone can cut a wire
                     raise httpx.RemoteProtocolError("closed without TLS's goodbye: the body may be cut off")
                 self._keep = self._keep and self._talk.their_state is h11.DONE and not self._talk.trailing_data[0]
-                return b""
+                return 0
+            self._first = bytes(event.data)
+        return self._take_first(buffer)
+
+    def _take_first(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self._first))
+        buffer[:count] = self._first[:count]
+        self._first = self._first[count:]
+        return count
 
     async def _event(self) -> h11.Event | type[h11.PAUSED]:
         talk = self._talk
         try:
             while (event := talk.next_event()) is h11.NEED_DATA:
-                data = await self._receive(READ_MAX_BYTES)
-                if not data and talk.their_state is h11.SEND_RESPONSE:
+                count = await self._receive(self._scratch)
+                if not count and talk.their_state is h11.SEND_RESPONSE:
                     raise httpx.RemoteProtocolError("closed without an answer")
-                talk.receive_data(data)
+                talk.receive_data(bytes(self._scratch[:count]))
         except h11.RemoteProtocolError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
         assert event is not h11.NEED_DATA
         return event  # type: ignore[return-value]
 
-    async def _receive(self, most: int) -> bytes:
-        began = trio.current_time()
-        with trio.move_on_after(self._stall_s):
-            try:
-                data = await self._stream.receive_some(min(self._read_bytes, most))
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise httpx.ReadError(reason(error)) from error
-            self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
-            if len(data) == self._read_bytes:
-                self._read_bytes = min(READ_MAX_BYTES, 2 * self._read_bytes)
-            elif len(data) < self._read_bytes // 4:
-                self._read_bytes = max(READ_MIN_BYTES, self._read_bytes // 2)
-            return bytes(data)  # the same object, unless it is none of bytes
+    async def _receive(self, buffer: memoryview) -> int:
+        """The next bytes of the stream: how many, 0 at its end."""
+        try:
+            count = self._stream.receive_now(buffer)
+            if count is not None:
+                self._turn += count
+                if self._turn >= TURN_BYTES:
+                    self._turn = 0
+                    await trio.lowlevel.checkpoint()
+                return count
+            began = trio.current_time()
+            with trio.move_on_after(self._stall_s):
+                count = await self._stream.receive_into(buffer)
+                self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
+                return count
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpx.ReadError(reason(error)) from error
         self.longest_silence_s = max(self.longest_silence_s, self._stall_s)
         raise httpx.ReadTimeout("silent")
 
     async def _send(self, data: bytes) -> None:
-        with trio.move_on_after(self._stall_s):
-            try:
-                await self._stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise httpx.WriteError(reason(error)) from error
-            return
+        try:
+            left = data[self._stream.send_now(data) :]
+            if not left:
+                return
+            with trio.move_on_after(self._stall_s):
+                await self._stream.send_all(left)
+                return
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpx.WriteError(reason(error)) from error
         raise httpx.WriteTimeout("silent")

@@ -18,6 +18,7 @@ from rangefs.store.parts import Parts, StoredChunk
 from rangefs.store.room import Room
 from rangefs.store.shelf import OpenChunk, write_chunk
 
+SMALL_BYTES = 64 << 10  #: chunks up to this size are written many at a time: the way to the thread is what costs
 EXTRA_PAGES = 2  #: a new fan-out folder, and the log's growth
 
 
@@ -30,7 +31,9 @@ class Adding:
         self._compaction = compaction
         self._keeper = keeper
 
-    async def add(self, version: Version, start: int, data: Sequence[memoryview] | memoryview) -> StoredChunk | None:
+    async def add(
+        self, version: Version, start: int, data: Sequence[memoryview] | memoryview, direct: bool
+    ) -> StoredChunk | None:
         """See `Store.add`."""
         parts = self._parts
         pieces = [data] if isinstance(data, memoryview) else list(data)
@@ -45,7 +48,7 @@ class Adding:
         chunk = None
         with trio.CancelScope(shield=True):
             try:
-                chunk = await self._write(version, start, length, pieces, needed)
+                chunk = await self._write(version, start, length, pieces, needed, direct)
             except OSError as error:
                 if await self._keeper.write_failed(error, needed):
                     chunk = await self._write_again(version, start, length, pieces, needed)
@@ -61,13 +64,13 @@ class Adding:
     ) -> StoredChunk | None:
         """The second try after the disk was full and something was evicted; a third would keep the reader waiting."""
         try:
-            return await self._write(version, start, length, pieces, needed)
+            return await self._write(version, start, length, pieces, needed, False)
         except OSError as error:
             await self._keeper.write_failed(error, needed)
             return None
 
     async def _write(
-        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int
+        self, version: Version, start: int, length: int, pieces: list[memoryview], needed: int, direct: bool
     ) -> StoredChunk | None:
         """File, books, log. Raises `OSError` where the file can't be written."""
         parts = self._parts
@@ -79,8 +82,9 @@ class Adding:
         mtime_ns = None if row is None else parts.ledger.objects.mtime_ns(row)
         name = ChunkName(chunk_id, parts.namespace_text, version, mtime_ns, start, length)
         always = parts.settings.sync is Sync.ALWAYS
+        in_thread = parts.threads.together if length <= SMALL_BYTES else parts.threads.run
         try:
-            written = await parts.threads.run(lambda: write_chunk(parts.disk, parts.layout, name, pieces, always))
+            written = await in_thread(lambda: write_chunk(parts.disk, parts.layout, name, pieces, always, direct))
         except OSError:
             parts.gave_up(chunk_id)
             raise

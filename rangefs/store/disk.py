@@ -55,6 +55,11 @@ class Disk:
         """At most IOV_MAX (1024) buffers. May write less than asked."""
         return os.pwritev(fd, buffers, offset)
 
+    def set_direct(self, fd: int, direct: bool) -> None:
+        """Whether writes go past the page cache. Raises `OSError` where the file system has no such thing."""
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT if direct else flags & ~os.O_DIRECT)
+
     def ftruncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)
 

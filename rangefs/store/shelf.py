@@ -6,6 +6,8 @@ Nothing here knows the books. `Shelf` belongs to the event loop's thread;
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -72,10 +74,13 @@ class Written:
 SCRATCH = (1 << 20) + 2 * BLOCK
 
 
-def write_chunk(disk: Disk, layout: Layout, name: ChunkName, pieces: Sequence[memoryview], sync: bool) -> Written:
+def write_chunk(
+    disk: Disk, layout: Layout, name: ChunkName, pieces: Sequence[memoryview], sync: bool, direct: bool = False
+) -> Written:
     """Hash, write to staging, rename. Raises `OSError`; nothing is left behind then, if the disk lets us.
 
-    sync  put the data on the disk before the name is there (``--sync always``)
+    sync    put the data on the disk before the name is there (``--sync always``)
+    direct  write past the page cache, where the file system and the piece's place in memory allow it
     """
     sums = block_sums(pieces)
     header = encode_header(name, sums)
@@ -84,9 +89,8 @@ def write_chunk(disk: Disk, layout: Layout, name: ChunkName, pieces: Sequence[me
     staged = layout.staged(name.chunk_id)
     fd = disk.open(staged, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
-        # The header goes first, without its padding: a hole reads as zeros, and costs no write.
-        write_all(disk, fd, (header,), 0)
-        write_all(disk, fd, pieces, offset)
+        if not (direct and len(pieces) == 1 and _write_direct(disk, fd, header, pieces[0], offset)):
+            write_all(disk, fd, (header, bytes(offset - len(header)), *pieces), 0)
         if sync:
             disk.fdatasync(fd)
         target = layout.chunk(name.chunk_id, ephemeral)
@@ -102,6 +106,29 @@ def write_chunk(disk: Disk, layout: Layout, name: ChunkName, pieces: Sequence[me
     parsed = ChunkHeader(name, offset, sums)
     chunk = OpenChunk(fd, parsed, name.start, name.start + name.length, ephemeral)
     return Written(chunk, len(header) + name.length)
+
+
+def _write_direct(disk: Disk, fd: int, header: bytes, data: memoryview, offset: int) -> bool:
+    """Write past the page cache, all but the last, partial page; False where that can't be: nothing is lost then.
+
+    The page cache would take a copy, in fresh memory, of bytes that the kernel has already, in the pages of the mount.
+    """
+    whole = len(data) // PAGE * PAGE
+    with mmap.mmap(-1, offset) as front:  # aligned, as direct writes need it
+        front[: len(header)] = header
+        try:
+            disk.set_direct(fd, True)
+            with memoryview(front) as padded:
+                write_all(disk, fd, (padded, data[:whole]), 0)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # the answer to whatever is not aligned, or can't be direct
+                raise
+            return False
+        finally:
+            disk.set_direct(fd, False)
+    if whole < len(data):
+        write_all(disk, fd, (data[whole:],), offset + whole)
+    return True
 
 
 def make_folder(disk: Disk, layout: Layout, chunk_id: int, ephemeral: bool) -> None:

@@ -196,13 +196,17 @@ class Store:
 
     # -- bytes -------------------------------------------------------------
 
-    async def add(self, version: Version, start: int, data: Sequence[memoryview] | memoryview) -> StoredChunk | None:
+    async def add(
+        self, version: Version, start: int, data: Sequence[memoryview] | memoryview, direct: bool = False
+    ) -> StoredChunk | None:
         """Keep bytes of `version` from `start` on (the pieces of `data` in a row).
+
+        direct  past the page cache, if that can be: it takes the disk's time, and no memory
 
         When this returns a chunk, it can be read, and SIGKILL can't take it. None: not kept (too large, all
         pinned, or the disk fails). Never raises for the disk. Cancelled half-way it may have kept the bytes, or not.
         """
-        return await self._adding.add(version, start, data)
+        return await self._adding.add(version, start, data, direct)
 
     def read_nowait(self, chunk_id: int, start: int, end: int) -> memoryview | None:
         """Verified bytes ``[start, end)`` of the object, inside the chunk, if they are in memory. Never blocks.
@@ -257,6 +261,10 @@ class Store:
             return None
         return parts.shelf.put(opened)
 
+    def consumed(self, chunk_id: int) -> None:
+        """All of it was read, from memory: reading it once more is a second use."""
+        self._flag(chunk_id, CONSUMED)
+
     async def discard(self, chunk_ids: Iterable[int]) -> None:
         """Drop these chunks: their version turned out to be superseded."""
         ledger = self._parts.ledger
@@ -290,11 +298,9 @@ class Store:
     def _is_superseded(self, row: int) -> bool:
         ledger = self._parts.ledger
         objects = ledger.objects
-        key = objects.version(row).key
-        return any(
-            (objects.validated[other], objects.numbers[other]) > (objects.validated[row], objects.numbers[row])
-            for other in ledger.rows_of_key(self._parts.namespace, key)
-        )
+        newest = (objects.validated[row], objects.numbers[row])
+        others = ledger.rows_of_key(self._parts.namespace, objects.version(row).key)
+        return any((objects.validated[other], objects.numbers[other]) > newest for other in others)
 
     def _pin(self, version: Version, pinned: bool) -> None:
         parts = self._parts

@@ -1,141 +1,128 @@
-"""Many readers of a mount in one process, each a thread; says as JSON how long their reads took.
+"""More readers at once: a cold file each, and random reads of one cached file, by 1, 4 and 16 processes.
 
-    python tests/bench/readers.py '{"files": [["/mnt/a", "/www/a"]], "threads": 4, "seconds": 5}'
+    python -m tests.bench.readers [--quick]
 
-`Load` has what can be asked for. A read's time is that of pread(2) alone; what it gave is compared outside of it.
+Cold: the same bytes in all, a part of them each; nginx without a delay, so the limit is the mount. Warm: 4 KiB at
+random places of one file, the kernel's pages dropped first. `×` is against one reader; 16 readers on two processors
+also measure who gets one when. Needs /dev/fuse and nginx.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
-import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-SETTLE_S = 1.0
+from tests.bench.measure import KiB, MiB, Table, arguments, number
+from tests.bench.stage import at_rest, drop_pages, mounted, read_through
+
+READERS = (1, 4, 16)
+COLD = 512 * MiB
+WARM = 256 * MiB
+READS = 16_000  #: all readers together
+
+# Threads of whoever runs this can't be forked: each reader is a new interpreter, and all wait for the last.
+spawn = multiprocessing.get_context("spawn")
+
+Work = Callable[[], list[float]]
 
 
-@dataclass
-class Load:
-    """Readers of random pieces.
-
-    files    pairs: a path on the mount, and its truth ("" where none is known)
-    start, end  where in the files they read; `end` 0: their size
-    size     bytes a read
-    seed     of the places they read
-    pause_s  between two reads of one reader, on average: readers that never pause measure how they wait for each other
-    stagger_s  over how long the readers begin, one after another
-    drop     make the kernel forget the pages first, so that rangefs answers
-    fails    reads are expected to fail: errors are counted, and that is all
-
-    Reads of the first second are not counted: a hundred threads take a while to start.
-    """
-
-    files: list[tuple[str, str]]
-    threads: int
-    seconds: float
-    start: int = 0
-    end: int = 0
-    size: int = 4096
-    seed: int = 0
-    pause_s: float = 0.2
-    stagger_s: float = 0.0
-    drop: bool = True
-    fails: bool = False
+def run(start: Barrier, said: SimpleQueue[list[float]], work: Work) -> None:
+    """In a process of its own."""
+    start.wait()
+    said.put(work())
 
 
-@dataclass
-class Outcome:
-    reads: int = 0
-    errors: int = 0
-    wrong: int = 0
-    p50_ms: float = 0.0
-    p99_ms: float = 0.0
-    max_ms: float = 0.0
+def together(works: Sequence[Work]) -> tuple[float, list[float]]:
+    """Run each in a process of its own, all from the same moment on: seconds, and what they return, in one list."""
+    start: Barrier = spawn.Barrier(len(works) + 1)
+    said: SimpleQueue[list[float]] = spawn.SimpleQueue()
+    processes = [spawn.Process(target=run, args=(start, said, work)) for work in works]
+    for process in processes:
+        process.start()
+    start.wait()
+    began = time.perf_counter()
+    found = [one for _ in processes for one in said.get()]
+    took = time.perf_counter() - began
+    for process in processes:
+        process.join()
+    return took, found
 
 
-@dataclass
-class Readers:
-    """All threads of a load, and what they saw."""
-
-    load: Load
-    since: float = 0.0
-    until: float = 0.0
-    durations: list[float] = field(default_factory=list)
-    errors: int = 0
-    wrong: int = 0
-
-    def run(self) -> Outcome:
-        self.since = time.monotonic() + SETTLE_S
-        self.until = self.since + self.load.seconds
-        threads = [threading.Thread(target=self.read, args=(number,)) for number in range(self.load.threads)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        times = sorted(self.durations) or [0.0]
-        p50, p99 = (1000 * times[int(len(times) * share)] for share in (0.5, 0.99))
-        return Outcome(len(self.durations), self.errors, self.wrong, p50, p99, 1000 * times[-1])
-
-    def read(self, number: int) -> None:
-        draw = random.Random(self.load.seed * 1000 + number)
-        time.sleep(draw.random() * self.load.stagger_s)
-        while time.monotonic() < self.until:
-            path, truth = draw.choice(self.load.files)
-            try:
-                handle = os.open(path, os.O_RDONLY)
-            except OSError:
-                self.errors += 1
-                continue
-            try:
-                self.read_handle(handle, truth, draw)
-            finally:
-                os.close(handle)
-
-    def read_handle(self, handle: int, truth: str, draw: random.Random) -> None:
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
-        end = self.load.end or os.fstat(handle).st_size
-        for _ in range(50):
-            offset = draw.randrange(self.load.start, end - self.load.size)
-            offset -= offset % 4096
-            if self.load.drop:
-                os.posix_fadvise(handle, offset, self.load.size, os.POSIX_FADV_DONTNEED)
-            time.sleep(draw.random() * 2 * self.load.pause_s)
-            if time.monotonic() >= self.until:
-                return
-            began = time.perf_counter()
-            try:
-                seen = os.pread(handle, self.load.size, offset)
-            except OSError:
-                self.errors += 1
-                continue
-            if time.monotonic() >= self.since:
-                self.durations.append(time.perf_counter() - began)
-            if truth and not self.load.fails:
-                self.wrong += seen != piece_of(truth, offset, self.load.size)
+def read_whole(path: Path) -> list[float]:
+    read_through(path)
+    return []
 
 
-def piece_of(path: str, offset: int, size: int) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return os.pread(file.fileno(), size, offset)
+def read_anywhere(path: Path, reads: int, seed: int) -> list[float]:
+    """Seconds of each of so many random reads."""
+    drawn = random.Random(seed)
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    slots = os.fstat(fd).st_size // (4 * KiB)
+    found = []
+    for _ in range(reads):
+        at = drawn.randrange(slots) * 4 * KiB
+        began = time.perf_counter()
+        os.pread(fd, 4 * KiB, at)
+        found.append(time.perf_counter() - began)
+    os.close(fd)
+    return found
 
 
-def start(load: Load) -> subprocess.Popen[str]:
-    """Readers in a process of their own."""
-    command = [sys.executable, str(Path(__file__)), json.dumps(asdict(load))]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def cold(counts: Sequence[int], total: int) -> None:
+    table = Table("cold readers", "MB/s", "×", "fetched a byte", "requests", widths=[12])
+    alone = 0.0
+    for readers in counts:
+        files = {f"file-{n}": total // readers for n in range(readers)}
+        with mounted(files) as mount:
+            took, _ = together([partial(read_whole, mount.path / name) for name in files])
+            upstream = mount.status()["upstream"]
+        rate = total / took
+        alone = alone or rate
+        table.row(
+            readers,
+            number(rate / 1e6),
+            number(rate / alone, 2),
+            number(upstream["bytes"] / total, 2),
+            upstream["requests"],
+        )
 
 
-def outcome(process: subprocess.Popen[str]) -> Outcome:
-    """What they saw, once they have ended."""
-    said, _ = process.communicate()
-    return Outcome(**json.loads(said))
+def warm(counts: Sequence[int], size: int, reads: int) -> None:
+    table = Table("warm readers", "reads/s", "×", "p50 µs", "p99 µs", widths=[12])
+    alone = 0.0
+    with mounted({"file": size}) as mount:
+        path = mount.path / "file"
+        read_through(path)
+        at_rest(mount, size)
+        for readers in counts:
+            drop_pages(path)
+            took, waited = together([partial(read_anywhere, path, reads // readers, n) for n in range(readers)])
+            rate = len(waited) / took
+            alone = alone or rate
+            waited.sort()
+            table.row(
+                readers,
+                number(rate),
+                number(rate / alone, 2),
+                number(1e6 * waited[len(waited) // 2]),
+                number(1e6 * waited[len(waited) * 99 // 100]),
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    quick = arguments(__doc__, argv).quick
+    counts = (1, 2) if quick else READERS
+    cold(counts, 16 * MiB if quick else COLD)
+    warm(counts, 4 * MiB if quick else WARM, 160 if quick else READS)
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(Readers(Load(**json.loads(sys.argv[1]))).run())))
+    main()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -22,9 +22,14 @@ class ScriptedBody:
     start: int
     end: int | None
     pieces: AsyncIterator[bytes]
+    rest: bytes = b""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces
+    async def readinto(self, buffer: memoryview) -> int:
+        self.rest = self.rest or await anext(self.pieces, b"")
+        count = min(len(buffer), len(self.rest))
+        buffer[:count] = self.rest[:count]
+        self.rest = self.rest[count:]
+        return count
 
 
 @dataclass
@@ -82,15 +87,17 @@ class ScriptedSource:
         if pin is not None and pin != self.version():
             raise Stale("changed", Stat(self.version(), None))
         end = min(end, len(self.data))
-        yield ScriptedBody(Stat(self.version(), None), start, end, self._pieces(start, end))
+        async with aclosing(self._pieces(start, end)) as pieces:
+            yield ScriptedBody(Stat(self.version(), None), start, end, pieces)
 
     @asynccontextmanager
     async def fetch_whole(self, key: bytes, pin: Version | None, ticket: Ticket) -> AsyncIterator[ScriptedBody]:
         self.asked.append((0, len(self.data)))
         await trio.lowlevel.checkpoint()
-        yield ScriptedBody(Stat(self.version(), None), 0, len(self.data), self._pieces(0, len(self.data)))
+        async with aclosing(self._pieces(0, len(self.data))) as pieces:
+            yield ScriptedBody(Stat(self.version(), None), 0, len(self.data), pieces)
 
-    async def _pieces(self, start: int, end: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         if self.bug is not None:
             raise self.bug
         data = self.data  # a body under way is of the version that it began with

@@ -14,6 +14,7 @@ from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import BadAnswer, Broken, DeadlineExceeded, Stale, TooLarge, Unreachable
 from rangefs.read.blob import Blob
 from rangefs.read.budget import Budget
+from rangefs.read.flights import HELD_S
 from tests.read.conftest import MiB, bench
 
 
@@ -21,6 +22,12 @@ async def quiet(blob: Blob) -> None:
     """All that was fetched has been stored."""
     while blob.flights:
         await trio.sleep(0.01)
+
+
+def empty_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
 
 
 async def test_overlapping_readers_share_each_byte(tmp_path: Path, content: bytes) -> None:
@@ -40,6 +47,38 @@ async def test_overlapping_readers_share_each_byte(tmp_path: Path, content: byte
                 nursery.start_soon(part, seed)
         assert b.source.sent_bytes == len(content)
         assert sum(end - start for start, end in b.source.asked) == len(content)
+
+
+async def test_what_is_stored_before_it_is_read_is_served_from_memory(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        blob.closed = False
+        for at in range(0, 4 * MiB, MiB):  # a sequential reader: the window is ahead of it
+            await b.read(blob, at, at + MiB)
+        await quiet(blob)
+        flights = list(blob.held.values())
+        assert flights
+        assert b.figures.memory.buffers_bytes == sum(flight.reserved for flight in flights)
+        empty_files(tmp_path)  # the disk has nothing to give any more
+        for flight in flights:
+            assert await b.read(blob, flight.start, flight.end) == content[flight.start : flight.end]
+        assert not set(flights) & set(blob.held.values())
+        assert b.figures.cache.corrupt_chunks == 0
+
+
+async def test_stored_bytes_make_room_for_a_reader_and_in_time_for_others(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content, memory_bytes=4 * MiB) as b:
+        blob, budget = b.blob(), b.flights.budget
+        for at in range(0, 3 * MiB, MiB):
+            await b.read(blob, at, at + MiB)
+        await quiet(blob)
+        held_bytes = sum(flight.reserved for flight in blob.held.values())
+        assert held_bytes
+        assert not budget.try_reserve(budget.ahead_bytes)  # what was fetched ahead a moment ago stays
+        b.later_s = HELD_S + 0.1
+        assert budget.try_reserve(budget.ahead_bytes)
+        budget.release(budget.ahead_bytes)
+        assert not blob.held
 
 
 async def test_a_waiter_is_woken_when_its_own_bytes_are_there(tmp_path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from rangefs.core.entries import Entry, Kind
 from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Version
-from rangefs.sources.base import Body, Source, Ticket
+from rangefs.sources.base import Body, Source, Ticket, read_all
 from rangefs.sources.registry import open_source
 
 
@@ -28,7 +28,9 @@ async def opened(
 
 async def read_body(opening: AbstractAsyncContextManager[Body]) -> bytes:
     async with opening as body:
-        return b"".join([bytes(piece) async for piece in body])
+        found = await read_all(body, 1 << 40)
+        assert found is not None
+        return found
 
 
 async def read_range(source: Source, key: bytes, start: int, end: int, pin: Version | None = None) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 from array import array
 from collections.abc import AsyncIterator, Callable
@@ -65,6 +67,32 @@ async def test_added_bytes_are_read_back(tmp_path: Path) -> None:
             assert bytes(store.read_nowait(chunk.id, start, end) or b"") == wanted
         assert figures.chunks == 1
         assert figures.objects == 1
+
+
+class NothingDirect(Disk):
+    """A file system without direct writes."""
+
+    def set_direct(self, fd: int, direct: bool) -> None:
+        if direct:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+
+@pytest.mark.parametrize("disk", [Disk, NothingDirect])
+@pytest.mark.parametrize("shift", [0, 1])  # 1: memory that is not aligned
+@pytest.mark.parametrize("length", [4096, 4097, 300_000, 1 << 20])
+async def test_a_chunk_written_past_the_page_cache_is_the_same_chunk(
+    tmp_path: Path, length: int, shift: int, disk: type[Disk]
+) -> None:
+    memory = memoryview(mmap.mmap(-1, length + shift))[shift:]
+    memory[:] = pattern(A, 0, length)
+    async with opened(tmp_path / "cache", disk=disk()) as (store, _):
+        direct = await store.add(A, 0, memory, direct=True)
+        assert direct is not None
+        assert bytes(await store.read(direct.id, 0, length) or b"") == memory
+    async with opened(tmp_path / "plain", disk=disk()) as (store, _):
+        assert await store.add(A, 0, memory) is not None
+    one, other = (next((tmp_path / folder).rglob("chunks/*/*")).read_bytes() for folder in ("cache", "plain"))
+    assert one == other
 
 
 async def test_bytes_are_there_after_a_remount(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Memory that goes round: never under anybody's eyes."""
+
+from __future__ import annotations
+
+import ctypes
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rangefs.read.buffers import SLAB_MIN, Buffers
+
+PAGE = 4096
+
+
+def address(view: memoryview) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+def test_memory_is_given_again_once_the_last_view_is_gone() -> None:
+    buffers = Buffers(1 << 20)
+    first = buffers.take(SLAB_MIN)
+    part, where = first[100:200], address(first)
+    del first
+    second = buffers.take(SLAB_MIN)
+    assert address(second) != where  # a part is still looked at
+    del part
+    third = buffers.take(SLAB_MIN)
+    assert address(third) == where
+
+
+def test_large_buffers_begin_at_a_page() -> None:
+    buffers = Buffers(1 << 20)
+    assert all(address(buffers.take(size)) % PAGE == 0 for size in (SLAB_MIN, SLAB_MIN + 1, 5 << 20))
+
+
+@given(st.lists(st.tuples(st.integers(1, 3 * SLAB_MIN), st.integers(0, 7)), max_size=40))
+def test_no_two_views_share_memory_and_what_is_idle_is_bounded(steps: list[tuple[int, int]]) -> None:
+    limit = 4 * SLAB_MIN
+    buffers = Buffers(limit)
+    held: dict[int, tuple[memoryview, bytes]] = {}
+    for number, (size, place) in enumerate(steps):
+        held.pop(place, None)
+        view = buffers.take(size)
+        assert len(view) == size
+        view[:] = mark = bytes([number % 251]) * size
+        held[place] = view, mark
+        assert all(view == mark for view, mark in held.values())
+        assert buffers.idle_bytes <= limit
