@@ -14,7 +14,6 @@ from pathlib import Path
 
 import httpx
 import trio
-import trio.testing
 
 from rangefs.core import ranges, retry, validators
 from rangefs.core.chunkfile import Damaged, UnknownFormat, decode_header
@@ -34,6 +33,7 @@ from rangefs.core.versions import Level, Version
 from rangefs.errors import NotADirectory, NotAListing, TooLarge, TooManyRedirects, UsageError
 from rangefs.ops import control
 from rangefs.sources.redirects import next_hop
+from rangefs.sources.streams import PlainStream
 from rangefs.sources.urls import Origin, Url, parse_url
 from rangefs.sources.wire import Connection
 
@@ -134,21 +134,27 @@ def wire(data: bytes) -> None:
     """An answer, head and body, as it comes off a socket in two pieces."""
 
     async def talk() -> None:
-        ours, theirs = trio.testing.memory_stream_pair()
-        connection = Connection(ours, Origin("http", "host", 80))  # type: ignore[arg-type]  # a stream like any other
-        half = len(data) // 2
-        await theirs.send_all(data[:half])
-        await theirs.send_all(data[half:])
-        await theirs.send_eof()
-        with suppress(httpx.TransportError):
-            await connection.ask("GET", b"/", [(b"host", b"host")], 1, 1)
-            size = 0
-            while piece := await connection.read():
-                size += len(piece)
-            assert size <= len(data)
-        await connection.aclose()
+        ours, theirs = (trio.SocketStream(one) for one in trio.socket.socketpair())
+        connection = Connection(PlainStream(ours), Origin("http", "host", 80))
+        async with trio.open_nursery() as nursery, theirs:
+            nursery.start_soon(send_and_end, theirs, data)
+            with suppress(httpx.TransportError):
+                await connection.ask("GET", b"/", [(b"host", b"host")], 1, 1)
+                size, buffer = 0, memoryview(bytearray(65_536))
+                while count := await connection.readinto(buffer):
+                    size += count
+                assert size <= len(data)
+            await connection.aclose()
 
     trio.run(talk)
+
+
+async def send_and_end(stream: trio.SocketStream, data: bytes) -> None:
+    half = len(data) // 2
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await stream.send_all(data[:half])
+        await stream.send_all(data[half:])
+        await stream.send_eof()
 
 
 def log_records(data: bytes) -> None:
