@@ -254,9 +254,14 @@ class Namespace:
         seen = await self._asking.within(self._asking.patience_s, self._source.stat(file.key))
         if seen.mirrored and await self._check_stand_in(file, stat, seen):
             raise Stale("its server does not answer: a mirror's version stands in", seen)
-        if not compatible(stat.version, seen):
+        if compatible(stat.version, seen):
+            await self._validated(file, replace(stat, mirrored=stat.mirrored and seen.mirrored))
+        elif file.stat is None and seen.version.size is not None and agrees(file.entry, seen):
+            # Only the cache has the old version, this inode has shown nothing of it: no reason to be stale.
+            self._figures.upstream.version_changes += 1
+            await self._validated(file, seen)
+        else:
             raise Stale("the file has changed", seen)
-        await self._validated(file, replace(stat, mirrored=stat.mirrored and seen.mirrored))
 
     async def _check_stand_in(self, file: File, known: Stat, seen: Stat) -> bool:
         """Only a mirror answers: is its version to be shown instead of a known one? Not where they are the same.
