@@ -110,7 +110,7 @@ class Upstream:
         if self.health.down:
             self.trouble = why
             if not was_down:
-                log.warning("%s: others are asked instead until it answers", why)
+                log.warning("%s (others are asked instead until it answers)", why)
         if self.health.doubted:
             self._doubt()
 
