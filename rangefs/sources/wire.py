@@ -23,7 +23,9 @@ from rangefs.sources.urls import Origin
 
 # What is read at a time of heads, and of bodies that h11 frames.
 READ_BYTES = 16 * KiB
-# A socket that always has more must not keep everyone else waiting: after so much it is the others' turn.
+# A socket that always has more must not keep everyone else waiting: no read is larger than the first, 0.1 ms, and after
+# the second it is the others' turn.
+RECEIVE_MAX_BYTES = 1024 * KiB
 TURN_BYTES = 256 * KiB
 HEAD_LIMIT_BYTES = 100 * KiB  # as httpcore's; Apache and nginx send 8 KiB at most
 # 100 and 103 answers before the real one: a server that sends more of them is playing.
@@ -186,7 +188,7 @@ class Connection:
     async def _receive(self, buffer: memoryview) -> int:
         """The next bytes of the stream: how many, 0 at its end."""
         try:
-            count = self._stream.receive_now(buffer)
+            count = self._stream.receive_now(buffer[:RECEIVE_MAX_BYTES])
             if count is not None:
                 self._turn += count
                 if self._turn >= TURN_BYTES:
