@@ -124,7 +124,7 @@ BY_NAME = {option.name: option for option in MOUNT_OPTIONS}
 
 # Understood and checked, but nothing below the command line acts on them yet: refused rather than silently ignored.
 # Whoever makes one work takes it out of here, and it shows up in --help.
-LATER = {"mirror", "metrics"}
+LATER = {"metrics"}
 
 # What mount(8), fstab and systemd hand on, and what holds for us anyway: read-only, no devices, no set-user-id bits
 # (a mode of ours has neither), or is only for them to act on.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rangefs.cli import config, options, values
+from rangefs.core.redact import redact_url
 from rangefs.core.settings import CacheSettings, MountSettings, UpstreamSettings, ViewSettings
 from rangefs.errors import UsageError
 
@@ -117,6 +118,7 @@ def _order(
         **parts["mount"],
     )
     _check_folders(settings.mountpoint, settings.cache.folder)
+    _check_mirrors(settings)
     return MountOrder(settings, **parts["command"])
 
 
@@ -126,3 +128,14 @@ def _check_folders(mountpoint: Path, cache: Path) -> None:
         raise UsageError(f"the cache folder {cache} is inside the mount point: choose another --cache-dir")
     if cache in mountpoint.parents:
         raise UsageError(f"the mount point {mountpoint} is inside the cache folder: choose another one")
+
+
+def _check_mirrors(settings: MountSettings) -> None:
+    """The same place twice would share its outages, and halve nothing; a catalog has mirrors of its own."""
+    places = [values.place(settings.source)]
+    for mirror in settings.mirrors:
+        if "catalog+" in (mirror[:8], settings.source[:8]):
+            raise UsageError("--mirror: a catalog names the mirrors of its files itself")
+        if values.place(mirror) in places:
+            raise UsageError(f"--mirror: {redact_url(mirror)} is given twice, or is SOURCE itself")
+        places.append(values.place(mirror))

@@ -131,6 +131,17 @@ def source(given: str) -> str:
     return given
 
 
+def place(url: str) -> str:
+    """The same for two spellings of one address: letter case of its host, its scheme's own port, a final slash."""
+    if url.startswith(VERBATIM):
+        return url.rstrip("/")
+    split = urlsplit(url)
+    own = {"http": 80, "webdav": 80, "https": 443, "webdavs": 443}.get(split.scheme)
+    port = "" if split.port in (None, own) else f":{split.port}"
+    query = f"?{split.query}" if split.query else ""
+    return f"{split.scheme}://{split.hostname}{port}{split.path.rstrip('/')}{query}"
+
+
 def web_address(given: str) -> str:
     """The address of a proxy, or of a store."""
     _url(given, ("http", "https"))

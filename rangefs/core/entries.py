@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import dropwhile, islice
 
 
@@ -44,6 +44,7 @@ class Listing:
     complete  False where upstream is known to cut its listings off: a name that is not here may exist all the same
     unmarked  upstream shows folders as it shows files: any FILE may be a folder, and its size that of a folder. Only
               from a parser: a source finds out, and never hands this on
+    mirrored  a mirror says so, the primary could not be asked
     """
 
     entries: tuple[Entry, ...]
@@ -51,10 +52,16 @@ class Listing:
     refused: int = 0
     complete: bool = True
     unmarked: bool = False
+    mirrored: bool = False
     by_name: dict[bytes, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {entry.name: entry for entry in self.entries})
+
+    def with_more(self, other: Listing) -> Listing:
+        """This one, and after it the names that only `other` has."""
+        more = tuple(entry for entry in other.entries if entry.name not in self.by_name)
+        return replace(self, entries=(*self.entries, *more)) if more else self
 
     def after(self, name: bytes, count: int) -> Iterator[Entry]:
         """Up to `count` entries that follow `name`, in upstream's order."""

@@ -27,6 +27,23 @@ class UpstreamFigures:
     version_changes: int = 0
 
 
+class PartFigures(UpstreamFigures):
+    """Those of one origin of several: whatever is counted here is counted in `total` as well."""
+
+    __slots__ = ("total",)
+
+    total: UpstreamFigures
+
+    def __init__(self, total: UpstreamFigures) -> None:
+        object.__setattr__(self, "total", total)
+        super().__init__()
+
+    def __setattr__(self, name: str, value: int) -> None:
+        more = value - getattr(self, name, 0)
+        setattr(self.total, name, getattr(self.total, name) + more)
+        super().__setattr__(name, value)
+
+
 @dataclass(slots=True)
 class CacheFigures:
     bytes: int = 0  #: on disk, everything in the folder counted

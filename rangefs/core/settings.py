@@ -71,6 +71,7 @@ class UpstreamSettings:
     profile: str | None = None
     anonymous: bool = False
     requester_pays: bool = False
+    stranger: bool = False  #: a mirror's: secrets were not given for it, but for what a netrc file has under its name
 
 
 @dataclass(frozen=True, slots=True)

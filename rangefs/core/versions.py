@@ -8,7 +8,7 @@ to one version, and how far a version can be trusted is its level
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Level(enum.IntEnum):
@@ -51,7 +51,9 @@ class Stat:
 
     version   the version that answered
     mtime_ns  Last-Modified in ns since the epoch, None where upstream has none
+    mirrored  a mirror says so, the primary could not be asked: if it differs from what is known, nothing has changed
     """
 
     version: Version
     mtime_ns: int | None
+    mirrored: bool = field(default=False, compare=False)

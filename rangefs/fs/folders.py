@@ -164,13 +164,24 @@ class Folders:
     async def _relist(self, folder: Folder) -> None:
         listing = await self._source.list(folder.key)
         self._asking.answered()
+        known, now = folder.listing, self._asking.clock()
+        if not listing.mirrored:
+            self._update(folder, listing, now)
+            await self._store.save_listing(folder.key, kept.encode(listing), self._asking.wall())
+        elif known is None or known.mirrored or not self._asking.tolerable(folder.listed_at):
+            self._update(folder, listing, now)
+        else:  # what the primary has said holds; a mirror may only add to it
+            recalled, listed_at = folder.recalled, folder.listed_at
+            self._update(folder, known.with_more(listing), listed_at)
+            folder.stale, folder.asked_at, folder.recalled = True, now, recalled
+
+    def _update(self, folder: Folder, listing: Listing, now: float) -> None:
         known = dict(folder.children)
-        for name in self._tree.update(folder, listing, self._asking.clock()):
+        for name in self._tree.update(folder, listing, now):
             node = known[name]
             if isinstance(node, File) and node.blob is not None and node.blob.stat is not None:
                 self._reader.doubt(node.blob)
             self._invalidate(folder, name)
-        await self._store.save_listing(folder.key, kept.encode(listing), self._asking.wall())
 
     def outdated(self, folder: Folder) -> None:
         """An answer has shown that its listing is not the last word any more: the next look-up asks for a new one."""

@@ -19,6 +19,7 @@ import signal
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pyfuse3
@@ -40,8 +41,9 @@ from rangefs.read.flights import Flights
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
 from rangefs.sources.later import later
+from rangefs.sources.mirrored import open_mirrored
+from rangefs.sources.mirrors import Mirrors
 from rangefs.sources.offline import Offline
-from rangefs.sources.registry import open_source
 from rangefs.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
 
 async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     figures = Figures()
-    source = open_source(settings.source, settings.upstream, figures.upstream)
+    source = open_mirrored(settings.source, settings.mirrors, settings.upstream, figures.upstream)
     if settings.offline:
         source = Offline(source)
     try:
@@ -125,7 +127,7 @@ class _Mount:
         self._reader = Reader(flights, self._store, nursery, figures, timeout_s, whole_bytes, spool)
         self._names = Namespace(source, self._store, self._reader, settings, figures, nursery, _invalidate)
         if self._absence is not None:
-            self._names.began_without(self._absence)
+            self._names.asking.failed(self._absence)
         self._operations = Operations(self._names, self._reader, settings)
 
     def _init(self) -> None:
@@ -145,7 +147,9 @@ class _Mount:
     async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
         notifier = notifier_from(os.environ)
         nursery.start_soon(_outlived, self._store.run)
-        nursery.start_soon(_outlived, self._names.recover)
+        nursery.start_soon(_outlived, partial(self._names.asking.recover, self._names.folders.probe))
+        if isinstance(self._source, Mirrors):
+            nursery.start_soon(_outlived, self._source.run)
         nursery.start_soon(notifier.keep_alive)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         nursery.start_soon(self._stop_when_unmounted, nursery.cancel_scope)
@@ -176,13 +180,15 @@ class _Mount:
         identity = Identity(str(self._settings.mountpoint), self._source.url(b""), os.getpid(), time.monotonic())
 
         async def status(request: dict[str, Any]) -> dict[str, Any]:
-            reasons = [*self._store.reasons, *self._limits]
+            mirrors = self._source if isinstance(self._source, Mirrors) else None
+            reasons = [*(mirrors.reasons if mirrors else ()), *self._store.reasons, *self._limits]
             state = State.DEGRADED if reasons else State.OK
-            trouble = "--offline" if self._settings.offline else self._names.trouble
-            if trouble is not None:
+            trouble = "--offline" if self._settings.offline else self._names.asking.reason
+            if trouble is not None and not (mirrors and mirrors.answer):
                 state = State.OFFLINE
                 reasons.insert(0, trouble)
-            return status_of(identity, self._figures, self._reader.latency, time.monotonic(), state, reasons)
+            shown = status_of(identity, self._figures, self._reader.latency, time.monotonic(), state, reasons)
+            return shown if mirrors is None else {**shown, "mirrors": list(mirrors.shown())}
 
         return status
 

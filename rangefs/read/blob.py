@@ -11,10 +11,11 @@ import trio
 
 from rangefs.core.entries import Entry
 from rangefs.core.intervals import IntervalMap
+from rangefs.core.joining import joinable
 from rangefs.core.validators import compatible, is_etag, tag_of
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.core.window import Window
-from rangefs.errors import RangefsError, Stale
+from rangefs.errors import RangefsError, Stale, Unreachable
 from rangefs.read.flight import Flight
 
 if TYPE_CHECKING:
@@ -98,8 +99,11 @@ class Blob:
         """An answer came from this version. The first one pins; what was promised before must agree.
 
         Later ones are looked at again: several may have been asked for before the first one pinned.
-        Raises `Stale` where the file is not what the listing said, or not what pinned: it has changed since.
+        Raises `Stale` where the file is not what the listing said, or not what pinned: it has changed since. What a
+        mirror has otherwise is no change: raises `Unreachable` where it can't stand in for what is known.
         """
+        if stat.mirrored and not self._may_stand_in(stat):
+            raise Unreachable("its server does not answer, and the mirror has another version of this file")
         if self.stat is not None:
             if not compatible(self.stat.version, stat):
                 raise Stale("the file has changed since it was opened", stat)
@@ -109,6 +113,12 @@ class Blob:
             self.stat = stat
             self.known_bytes = stat.version.size
             self.ranges = self.ranges and stat.version.size is not None
+
+    def _may_stand_in(self, stat: Stat) -> bool:
+        """May a mirror's version be this one? What is pinned: the same. What was listed: of the same size at least."""
+        if self.stat is not None:
+            return joinable(self.stat.version, stat.version)
+        return self.entry.size is None or self.entry.size == stat.version.size
 
     def landed_chunk(self, chunk_id: int, now: float) -> None:
         """Remember what has just been stored, for a while, in case a change is seen soon."""

@@ -37,8 +37,8 @@ class Buffers:
         """Memory for `size_bytes` > 0, with whatever is in it."""
         if size_bytes < SLAB_MIN:
             return memoryview(bytearray(size_bytes))
-        self._take_back()
-        size = 1 << (size_bytes - 1).bit_length()
+        self.take_back()
+        size = _rounded(size_bytes)
         idle = self._idle.get(size)
         if idle:
             self.idle_bytes -= size
@@ -50,12 +50,19 @@ class Buffers:
         self._leases[self._leased] = slab, weakref.ref(lease, partial(_append, self._ended, self._leased))
         return memoryview(lease).cast("B")
 
-    def _take_back(self) -> None:
+    def take_back(self) -> None:
+        """Look which buffers have ended; give back to the kernel what is too much."""
         while self._ended:
             slab, _ = self._leases.pop(self._ended.popleft())
             if self.idle_bytes + len(slab) <= self._idle_limit_bytes:
                 self._idle.setdefault(len(slab), []).append(slab)
                 self.idle_bytes += len(slab)
+
+
+def _rounded(size_bytes: int) -> int:
+    """Few sizes, so that they fit one another; an eighth too large at the most."""
+    step = max(SLAB_MIN, 1 << ((size_bytes - 1).bit_length() - 4))
+    return -(-size_bytes // step) * step
 
 
 def _append(ended: deque[int], number: int, _: object) -> None:

@@ -277,8 +277,7 @@ class Flights:
     def _forget(self, blob: Blob, flight: Flight) -> None:
         """The index lets go of the buffer."""
         blob.index.replace(flight.start, max(flight.end, flight.landed), flight, None)
-        reserved, flight.reserved = flight.reserved, 0
-        self.budget.release(reserved)
+        self._release(flight)
 
     def unhold(self, flight: Flight) -> None:
         """A stored flight's bytes need not be in memory any more: all were read, or the chunk is gone, or no room."""
@@ -291,8 +290,12 @@ class Flights:
             blob.unserved[chunk_id] = flight.served
         else:
             self.store.consumed(chunk_id)
+        self._release(flight)
+
+    def _release(self, flight: Flight) -> None:
         reserved, flight.reserved = flight.reserved, 0
         self.budget.release(reserved)
+        self.buffers.take_back()
 
     def _reclaim(self, size_bytes: int, need: Need) -> None:
         """Memory is short: let go of what costs least, and no more than `need` is worth."""

@@ -80,7 +80,10 @@ class Reader:
             # Bytes of a version that can't be trusted beyond its handles are this blob's own, or not at all: the
             # store may still have those of an epoch that has just ended.
             chunks = await self._store.chunks(blob.version) if blob.version.level.durable else ()
+            doubted = [flight for flight in blob.flights if flight.doubtful]  # stored meanwhile, and not dropped yet
             for chunk in sorted(chunks, key=lambda chunk: chunk.id):
+                if any(flight.start <= chunk.start and chunk.end <= flight.landed for flight in doubted):
+                    continue
                 for gap in blob.index.gaps(chunk.start, chunk.end):
                     blob.index.assign(gap.start, gap.end, chunk.id)
             blob.loaded = True

@@ -76,7 +76,6 @@ class BucketSource(ObjectSource):
         self._place = place
         self._given = prefix
         self._prefix = prefix if not prefix or prefix.endswith(b"/") else prefix + b"/"
-        self._file_key: bytes | None = None
         self._walks: dict[bytes, _Walk] = {}  # one at most
         who = exchange.credentials.identity
         self.identity = f"{place}/{shown(self._prefix)}" + (f" as {who}" if who else "")

@@ -73,7 +73,9 @@ class Credentials:
             if is_secret_header(name):
                 raise UsageError(f"{name} is a secret: put the line into a file and use --header-file FILE")
         self._fixed = [_checked(name, value) for name, value in settings.headers]
-        secret = _read_header_file(settings.header_file) + _read_netrc(settings.netrc, origin.host, stranger)
+        secret = _read_header_file(settings.header_file) + _read_netrc(
+            settings.netrc, origin.host, stranger or settings.stranger
+        )
         self._token_file = settings.bearer_token_file
         self._token = read_secret(self._token_file).strip() if self._token_file else ""
         self._token_stamp = stamp_of(self._token_file) if self._token_file else None

@@ -10,9 +10,9 @@ import trio
 from rangefs.core.retry import Concurrency
 from rangefs.sources.base import Ticket
 
-# The share of the slots that only urgent tickets may take: a reader who comes while read-ahead fills the
-# line finds one free, and does not wait for 8 MiB of somebody's future.
-RESERVED_SHARE = 8
+# One slot in so many is for urgent tickets alone: a reader who comes while read-ahead fills the line finds one free,
+# and does not wait for 4 MiB of somebody's future.
+RESERVED_SHARE = 16
 # Where throttling has left few slots, one transfer that hangs may hold them all. A gate that nobody has left for so
 # long lets one reader more in, up to the ceiling: those who wait have 5 s to open a file.
 STUCK_S = 1.5
@@ -80,7 +80,7 @@ class Gate:
 
     def _has_room(self, urgent: bool) -> bool:
         limit = self.concurrency.limit
-        return self._taken < (limit if urgent else max(1, limit - limit // RESERVED_SHARE))
+        return self._taken < (limit if urgent else max(1, limit - -(-limit // RESERVED_SHARE)))
 
     def _admit(self) -> None:
         """Wakes as many as there is room for."""

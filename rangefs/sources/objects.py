@@ -54,9 +54,15 @@ class ObjectSource:
         self._settings = settings
         self._exchange = exchange
         self._habits = Habits()
+        self._file_key: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url(b'')}>"
+
+    @property
+    def single(self) -> bytes | None:
+        """The key of the one file that is mounted; None for a folder, and before `connect`."""
+        return self._file_key
 
     @property
     def failing(self) -> bool:

@@ -55,7 +55,6 @@ class WebSource(ObjectSource):
             raise UsageError("a folder's URL has no '?'; give the folder alone, or one file's URL")
         super().__init__(settings, Exchange(settings, figures, root, stall_timeout_s))
         self._root = root
-        self._file_key: bytes | None = None
         self._base = root.folder
         self._kinds = Kinds(self.stat)
         who = self._exchange.credentials.identity

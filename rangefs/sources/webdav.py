@@ -56,7 +56,6 @@ class WebDavSource(ObjectSource):
         super().__init__(settings, Exchange(settings, figures, root))
         self._root = root
         self._base = root.path if root.path.endswith(b"/") else root.path + b"/"
-        self._file_key: bytes | None = None
         who = self._exchange.credentials.identity
         self.identity = redact_url(str(root)) + (f" as {who}" if who else "")
 

@@ -1,6 +1,6 @@
 """256 readers, half of them on an origin that has fallen silent: what that costs the others.
 
-    python tests/bench/dead_origin.py [--readers 256] [--seconds 6] [--rounds 3]
+    python -m tests.bench.dead_origin [--readers 256] [--seconds 6] [--rounds 3] [--quick]
 
 One mount, a catalog of files on two origins: nginx, and one that opens its files and then says nothing more. The
 others read random 4 KiB, cached and cold, first alone and then beside the stuck ones. Issue 6 asks for a p99 within
@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.load import Load, Outcome, outcome, start
 from tests.e2e.conftest import mounts_in
@@ -64,12 +62,15 @@ def beside_the_stuck(mount: RangefsMount, www: Path, readers: int, seconds: floa
     return found
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readers", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--rounds", type=int, default=3)
-    words = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
+    words = parser.parse_args(argv)
+    if words.quick:
+        words.rounds, words.seconds, words.readers = 1, 0.5, 8
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rangefs-bench-")))
         scratch.chmod(0o755)

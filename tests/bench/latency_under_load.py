@@ -1,6 +1,6 @@
 """Cached random reads while cold sequential reads saturate the origin, against the same reads when idle.
 
-    python tests/bench/latency_under_load.py [--seconds 5] [--rounds 3] [--streams 2] [--readers 4]
+    python -m tests.bench.latency_under_load [--seconds 5] [--rounds 3] [--streams 2] [--readers 4] [--quick]
 
 Issue 4 asks that the p99 under load stays within 5 times of that when idle. The kernel's pages are dropped before each
 read, so rangefs answers all of them; the cold files are sparse, so the origin's disk is no part of it.
@@ -14,12 +14,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from tests.bench.readers import SETTLE_S, Load, Outcome, outcome, start
+from tests.bench.load import SETTLE_S, Load, Outcome, outcome, start
 from tests.e2e.conftest import mounts_in
 from tests.mounts import RangefsMount
 from tests.servers import Nginx
@@ -60,13 +59,16 @@ def under_load(
     return seen, sum(int(one.communicate()[0]) for one in cold) / for_s / 1e6
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=2)
     parser.add_argument("--readers", type=int, default=4)
-    words = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
+    words = parser.parse_args(argv)
+    if words.quick:
+        words.rounds, words.seconds = 1, 0.5
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rangefs-bench-")))
         scratch.chmod(0o755)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.readers import Load, Readers
+from tests.bench.load import Load, Readers
 from tests.campaigns.test_stuck_readers import FAR, STUCK_READER, wait_until_idle
 from tests.conftest import StartServer
 from tests.e2e.conftest import mounts_in

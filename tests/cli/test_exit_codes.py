@@ -24,6 +24,7 @@ USAGE = [
     ("mount", "notaurl", "/mnt"),
     ("mount", "http://h/", "/mnt", "--memory", "lots"),
     ("mount", "http://h/", "/mnt", "more"),
+    ("mount", "http://h/", "/mnt", "--mirror", "http://h"),
     ("umount",),
     ("umount", "/mnt", "--timeout", "x"),
     ("status", "a", "b"),

@@ -146,6 +146,17 @@ def test_a_repeatable_option_adds_up() -> None:
     assert options.from_table({"header": ["A: 1", "B: 2"]}, "file") == {"header": both}
 
 
+def test_mirrors_add_up_and_may_be_of_another_kind() -> None:
+    both = ("https://a.example/x/", "s3://bucket/x")
+    assert settings("--mirror", both[0], "--mirror", both[1]).mirrors == both
+    assert settings("-o", f"mirror={both[0]},mirror={both[1]}").mirrors == both
+    assert options.from_table({"mirror": list(both)}, "file") == {"mirror": both}
+
+
+def test_a_mirror_of_the_same_host_with_another_path_or_port_is_one() -> None:
+    assert settings("--mirror", "http://h/y/", "--mirror", "http://h:81/x/", "--mirror", "https://h/x/").mirrors
+
+
 def test_the_long_form_wins_over_dash_o() -> None:
     assert settings("--memory", "2MiB", "-o", "memory=3MiB").memory_bytes == 2 * MiB
 
@@ -170,6 +181,10 @@ def test_the_long_form_wins_over_dash_o() -> None:
         ("--proxy", "http://u:p@h"),
         ("--mirror", "ftp://h/"),
         ("--mirror", "http://h:99999/"),
+        ("--mirror", "http://h/x/"),
+        ("--mirror", "HTTP://H:80/x"),
+        ("--mirror", "https://b/", "--mirror", "https://b:443"),
+        ("--mirror", "catalog+https://h/list"),
         ("--metrics", "9100"),
         ("--uid", "nobody-of-that-name"),
         ("--log-level", "loud"),

@@ -164,6 +164,37 @@ async def test_what_landed_just_before_a_listing_shows_a_change_is_fetched_again
         assert len(h.source.asked) > asked
 
 
+async def test_what_was_being_stored_when_a_change_showed_is_not_trusted_either(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its chunk is in the store for a moment before it is dropped: a first look there must not find it."""
+    async with house(tmp_path, content, ttl_s=1) as h:
+        dropping, drop = trio.Event(), trio.Event()
+
+        async def slow(chunk_ids: object) -> None:
+            dropping.set()
+            await drop.wait()
+
+        monkeypatch.setattr(h.bench.flights.store, "discard", slow)
+        file = await h.opened()
+        await h.read(file, 0, 1000)
+        assert file.blob is not None
+        for flight in list(file.blob.flights):
+            with trio.fail_after(5):
+                await flight.wait(flight.end)
+        h.source.entries = (Entry(b"file", Kind.FILE, b"file", size=len(content) + 1),)
+        h.bench.later_s = 1.5
+        assert await h.file() is not file
+        h.source.tag = '"2"'
+        try:
+            with trio.fail_after(5):
+                await dropping.wait()
+            with pytest.raises(Stale):
+                await h.read(file, 0, 1000)
+        finally:
+            drop.set()
+
+
 async def test_a_listing_kept_from_an_earlier_mount_never_replaces_a_newer_one(tmp_path: Path, content: bytes) -> None:
     async with house(tmp_path, content) as h:
         await h.file()
@@ -186,7 +217,7 @@ async def test_offline_nothing_is_asked_and_the_cache_is_shown(tmp_path: Path, c
         await wait_all_tasks_blocked(0.05)
     async with house(tmp_path, content) as h:
         h.bench.flights.source = h.names._source = h.names.folders._source = Offline(h.source)
-        h.names._asking.offline = True
+        h.names.asking.offline = True
         file = await h.file()
         await h.names.resolve(file)
         assert file.size == len(content), "ls -l shows what the cache knows"

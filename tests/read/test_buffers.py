@@ -7,7 +7,7 @@ import ctypes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rangefs.read.buffers import SLAB_MIN, Buffers
+from rangefs.read.buffers import SLAB_MIN, Buffers, _rounded
 
 PAGE = 4096
 
@@ -46,3 +46,17 @@ def test_no_two_views_share_memory_and_what_is_idle_is_bounded(steps: list[tuple
         held[place] = view, mark
         assert all(view == mark for view, mark in held.values())
         assert buffers.idle_bytes <= limit
+
+
+@given(st.integers(SLAB_MIN, 32 << 20))
+def test_a_buffer_is_an_eighth_too_large_at_most(size: int) -> None:
+    assert size <= _rounded(size) <= size + max(size // 8, SLAB_MIN)
+
+
+def test_what_has_ended_is_given_back_to_the_kernel_beyond_the_limit() -> None:
+    buffers = Buffers(2 * SLAB_MIN)
+    views = [buffers.take(SLAB_MIN) for _ in range(5)]
+    assert buffers.idle_bytes == 0
+    views.clear()
+    buffers.take_back()
+    assert buffers.idle_bytes == 2 * SLAB_MIN
