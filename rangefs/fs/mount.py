@@ -127,6 +127,7 @@ class _Mount:
         self._reader = Reader(flights, self._store, nursery, figures, timeout_s, whole_bytes, spool)
         self._names = Namespace(source, self._store, self._reader, settings, figures, nursery, _invalidate)
         if self._absence is not None:
+            log.warning("upstream can't be reached, the cache stands in for it: %s", self._absence)
             self._names.asking.failed(self._absence)
         self._operations = Operations(self._names, self._reader, settings)
 
