@@ -9,11 +9,14 @@ import trio
 from rangefs.cli.findings import Finding, bad, good, note
 from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.figures import UpstreamFigures
+from rangefs.core.joining import joinable
 from rangefs.core.settings import MountSettings
 from rangefs.core.versions import Level, Stat, Version
 from rangefs.errors import RangefsError, RangesIgnored
 from rangefs.sources.base import Source, Ticket, read_all
-from rangefs.sources.registry import open_source
+from rangefs.sources.mirrored import open_mirrored
+from rangefs.sources.mirrors import Mirrors
+from rangefs.sources.upstream import Upstream
 
 PROBE_TIMEOUT_S = 30.0  #: for everything together
 FOLDERS_SEARCHED = 8  #: for a file to try
@@ -32,15 +35,25 @@ LEVELS = {
 
 async def check_source(settings: MountSettings, report: Callable[[Finding], None]) -> None:
     """Report findings about ``settings.source`` as they come; ends early where going on has no point."""
-    source = open_source(settings.source, settings.upstream, UpstreamFigures())
+    source = open_mirrored(settings.source, settings.mirrors, settings.upstream, UpstreamFigures())
     try:
-        await _probe(source, report)
+        if isinstance(source, Mirrors):
+            primary, *others = source.upstreams
+            await primary.connect()
+            entry = await _probe(primary.source, report)
+            for mirror in others:
+                report(await _mirror(mirror, primary, entry))
+        else:
+            await _probe(source, report)
+    except RangefsError as error:
+        report(bad(str(error)))
     finally:
         with trio.CancelScope(shield=True):
             await source.aclose()
 
 
-async def _probe(source: Source, report: Callable[[Finding], None]) -> None:
+async def _probe(source: Source, report: Callable[[Finding], None]) -> Entry | None:
+    """The findings about one origin; the file that was tried."""
     try:
         with trio.fail_after(PROBE_TIMEOUT_S):
             await source.connect()
@@ -49,16 +62,39 @@ async def _probe(source: Source, report: Callable[[Finding], None]) -> None:
             entry = await _some_file(source, root)
             if entry is None:
                 report(note("no file found to try ranges on"))
-                return
+                return None
             stat = await source.stat(entry.key)
             report(good(f"trying {source.url(entry.key)}"))
             report(_sizes(entry, stat))
             report(LEVELS[stat.version.level])
             report(await _ranges(source, entry.key, stat.version))
+            return entry
     except RangefsError as error:
         report(bad(str(error)))
     except trio.TooSlowError:
         report(bad(f"no more answers within {PROBE_TIMEOUT_S:.0f} s"))
+    return None
+
+
+async def _mirror(mirror: Upstream, primary: Upstream, entry: Entry | None) -> Finding:
+    """Has a mirror what the primary has?"""
+    who = f"the mirror {mirror.name}"
+    try:
+        with trio.fail_after(PROBE_TIMEOUT_S):
+            await mirror.connect()
+            if entry is None:
+                return note(f"{who} answers; no file was found to compare")
+            ours = await primary.source.stat(entry.key)
+            theirs = mirror.told(entry.key, await mirror.source.stat(mirror.key(entry.key, primary)))
+    except RangefsError as error:
+        return bad(f"{who}: {error}")
+    except trio.TooSlowError:
+        return bad(f"{who}: no answer within {PROBE_TIMEOUT_S:.0f} s")
+    if ours.version.size != theirs.version.size:
+        return bad(f"{who} has {theirs.version.size} bytes of that file, the primary {ours.version.size}")
+    if joinable(ours.version, theirs.version):
+        return good(f"{who} has the same version of that file: they share reads, and either goes on alone")
+    return note(f"{who} has no strong ETag in common with the primary: it only stands in, for files not open yet")
 
 
 def _listing(root: Listing) -> Finding:

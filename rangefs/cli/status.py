@@ -103,6 +103,11 @@ def describe(status: Mapping[str, Any]) -> str:
         f"{cache['objects']:,} files, {size(cache['pinned_bytes'])} pinned, {size(cache['evicted_bytes'])} evicted",
         f"  memory    {size(memory['buffers_bytes'])} of {size(memory['limit_bytes'])}",
     ]
+    lines += [
+        f"  {one['role']:<9} {one['url']}  {one['state']}, {one['requests']:,} requests, {size(one['bytes'])}, "
+        f"{one['errors']:,} errors, {latency(one['latency_ms'])}"
+        for one in status.get("mirrors", ())
+    ]
     if cache["corrupt_chunks"] or cache["dropped_chunks"]:
         lines.append(
             f"  healed    {cache['corrupt_chunks']:,} bad chunks, {cache['dropped_chunks']:,} given up at start"

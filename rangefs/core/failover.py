@@ -1,17 +1,19 @@
 """Several origins for one tree: who is well, who is asked first, who is probed when. Pure.
 
 `now` is any monotonic clock, in seconds; origins are numbers, 0 is the
-primary. What counts as a strike, and how heavy it is, is the caller's to say.
+primary. What counts as an answer, or as none, is the caller's to say.
 
 States of an origin:
 
-======= ================================== ==============================================
-state   asked                              next
-======= ================================== ==============================================
-down    when no other is left; by probes   up: by any answer
-up      in turn, by how soon it would      down: after `STRIKES` without an answer between
-        have answered
-======= ================================== ==============================================
+======= ==================================== ===============================================
+state   asked                                next
+======= ==================================== ===============================================
+up      in turn, by how soon it would        doubted: after `LATES` questions in a row that
+        have answered                        it was late for; down: by any plain failure
+doubted for its word still; for bytes that   up: by anything that comes from it, as to the
+        others have too, after them          probe that it gets at once; down: by silence
+down    when nobody else is left; by probes  up: by any answer
+======= ==================================== ===============================================
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from enum import Enum
 from rangefs.core.settings import KiB, MiB
 from rangefs.core.versions import Version
 
-# As many as one reader's bad luck with a flaky origin: the next reader then begins elsewhere.
-STRIKES = 3
+# More than one reader's bad luck with a flaky origin: the next ones begin elsewhere.
+LATES = 3
 # An origin may answer each question in time and break off each body.
 BREAKS = 2
 # Probes come soon at first, since most outages are restarts; then at most one in so many seconds.
@@ -53,6 +55,7 @@ class Health:
     rate          bytes a second of one body, smoothed; None before the first
     queued_bytes  asked for and not yet here
     heard_at      when anything last came from it
+    down          it left a question without an answer, or was never asked
     """
 
     latency_s: float | None = None
@@ -60,16 +63,17 @@ class Health:
     queued_bytes: int = 0
     heard_at: float = float("-inf")
     next_probe_at: float = float("-inf")
-    _strikes: int = STRIKES
+    down: bool = True
+    _lates: int = 0
     _breaks: int = 0
     _interval_s: float = FIRST_INTERVAL_S / 2
     _up_since: float = float("-inf")
     _probing: bool = False
 
     @property
-    def down(self) -> bool:
-        """It has left too many questions without an answer, or was never asked."""
-        return self._strikes >= STRIKES
+    def doubted(self) -> bool:
+        """Is it better not relied on? Whoever is down is doubted, too."""
+        return self.down or self._lates >= LATES
 
     def answered(self, now: float, after_s: float | None = None) -> None:
         """An answer came; `after_s` seconds after it was asked for, where that says something of the origin."""
@@ -77,16 +81,23 @@ class Health:
             self._up_since, self._breaks = now, 0
         elif now - self._up_since >= STABLE_S:
             self._interval_s = FIRST_INTERVAL_S / 2
-        self._strikes, self._probing = 0, False
-        self.heard_at = now
+        self.down = self._probing = False
+        self.heard(now)
         if after_s is not None:
             self.latency_s = _smoothed(self.latency_s, after_s, LATENCY_SHARE)
 
-    def struck(self, now: float, weight: int = 1) -> None:
+    def heard(self, now: float) -> None:
+        """Something came from it."""
+        self.heard_at, self._lates = now, 0
+
+    def late(self) -> None:
+        """It was asked, and nothing at all has come for longer than usual."""
+        self._lates += 1
+
+    def fell(self, now: float) -> None:
         """It left a question without an answer. While it is down already, only its probe changes anything."""
-        was_down = self.down
-        self._strikes += weight
-        if self.down and not was_down:
+        if not self.down:
+            self.down = True
             if now - self._up_since >= STABLE_S:
                 self._interval_s = FIRST_INTERVAL_S / 2
             self._put_off(now)
@@ -94,11 +105,13 @@ class Health:
     def broke_off(self, now: float) -> None:
         """A body ended early, or fell silent."""
         self._breaks += 1
-        self.struck(now, STRIKES if self._breaks >= BREAKS else 1)
+        self._lates += 1
+        if self._breaks >= BREAKS:
+            self.fell(now)
 
     def may_probe(self, now: float) -> bool:
-        """Is it down, and its next probe due? Then the caller owes `answered`, `missed` or `gave_up`."""
-        if not self.down or self._probing or now < self.next_probe_at:
+        """Is a probe due? Then the caller owes `answered`, `missed` or `gave_up`."""
+        if not self.doubted or self._probing or (self.down and now < self.next_probe_at):
             return False
         self._probing = True
         return True
@@ -106,6 +119,7 @@ class Health:
     def missed(self, now: float, at_least_s: float = 0.0) -> None:
         """A probe had no answer of any use; the next one is not due for `at_least_s`."""
         self._probing = False
+        self.down = True
         self._put_off(now)
         self.next_probe_at = max(self.next_probe_at, now + at_least_s)
 
@@ -135,7 +149,7 @@ class Roster:
         self.healths = [Health() for _ in range(count)]
 
     def order(self, candidates: Iterable[int], size_bytes: int) -> list[int]:
-        """Whom to ask for `size_bytes`, first one first: who is up, by when it would all be here; then who is down.
+        """Whom to ask for `size_bytes`, first one first: by when it would all be here; the doubted and the down last.
 
         Ties go to the lower number, so to the primary. What is queued counts: ranges asked for one after another
         spread over origins as fast as each other, evenly; a small one goes to the one that answers soonest.
@@ -149,7 +163,9 @@ class Roster:
             wait_s = latency_s if health.latency_s is None else health.latency_s
             return wait_s + (health.queued_bytes + size_bytes) / (health.rate or rate)
 
-        return sorted(candidates, key=lambda number: (healths[number].down, expected_s(number), number))
+        return sorted(
+            candidates, key=lambda number: (healths[number].down, healths[number].doubted, expected_s(number), number)
+        )
 
     def chosen(self, number: int, candidates: Iterable[int]) -> None:
         """Of these, `number` was: the others' rates are believed a little less."""

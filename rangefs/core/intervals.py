@@ -20,9 +20,9 @@ are not merged: two ranges of one value are legal.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 V = TypeVar("V")
 
@@ -37,6 +37,25 @@ class Segment(Generic[V]):
     start: int
     end: int
     value: V | None
+
+
+class Span(Protocol):
+    """Anything that is one range ``[start, end)``."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
+def covered_bytes(spans: Iterable[Span]) -> int:
+    """How many offsets lie in at least one of them; they may overlap."""
+    covered, reached = 0, 0
+    for span in sorted(spans, key=lambda span: span.start):
+        covered += max(0, span.end - max(reached, span.start))
+        reached = max(reached, span.end)
+    return covered
 
 
 class _Block(Generic[V]):

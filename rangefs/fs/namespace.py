@@ -20,11 +20,11 @@ import trio
 
 from rangefs.core.entries import Entry, Kind
 from rangefs.core.figures import Figures
-from rangefs.core.intervals import IntervalMap
+from rangefs.core.intervals import covered_bytes
 from rangefs.core.joining import joinable
 from rangefs.core.settings import MountSettings
-from rangefs.core.validators import compatible, tag_of
-from rangefs.core.versions import Level, Stat
+from rangefs.core.validators import compatible
+from rangefs.core.versions import Stat
 from rangefs.core.walk import Walk
 from rangefs.core.window import WHOLE
 from rangefs.errors import (
@@ -40,7 +40,7 @@ from rangefs.errors import (
 from rangefs.fs.asking import PAUSE_S, Asking
 from rangefs.fs.folders import Folders
 from rangefs.fs.tree import File, Folder, Node, Question, Tree
-from rangefs.read.blob import Blob, agrees
+from rangefs.read.blob import Blob, agrees, names_the_tag
 from rangefs.read.flight import Abandoned
 from rangefs.read.reader import Reader
 from rangefs.sources.base import Source
@@ -107,9 +107,9 @@ class Namespace:
     async def _learn(self, file: File) -> None:
         try:
             seen = await self._source.stat(file.key)
-            self.asking.answered()
             if seen.mirrored and (cached := await self.known(file)):
                 await self._check_stand_in(file, cached, seen)
+            self.asking.answered()
             self._pinned(file, seen)
         except (Unreachable, DeadlineExceeded) as exc:
             known = await self._store.find(file.key)
@@ -147,7 +147,7 @@ class Namespace:
         """When upstream last said that the pinned version is current: asked for it, or by listing its very tag."""
         folder = file.parent
         entry = folder.listing.by_name.get(file.name) if folder.listing is not None and not folder.recalled else None
-        if file.stat is not None and entry is not None and entry.key == file.key and _names_the_tag(entry, file.stat):
+        if file.stat is not None and entry is not None and entry.key == file.key and names_the_tag(entry, file.stat):
             return max(file.validated_at, folder.listed_at)
         return file.validated_at
 
@@ -241,9 +241,14 @@ class Namespace:
         seen = await self.asking.within(self.asking.patience_s, self._source.stat(file.key))
         if seen.mirrored and await self._check_stand_in(file, stat, seen):
             raise Stale("its server does not answer: a mirror's version stands in", seen)
-        if not compatible(stat.version, seen):
+        if compatible(stat.version, seen):
+            await self._validated(file, replace(stat, mirrored=stat.mirrored and seen.mirrored))
+        elif file.stat is None and seen.version.size is not None and agrees(file.entry, seen):
+            # Only the cache has the old version, this inode has shown nothing of it: no reason to be stale.
+            self._figures.upstream.version_changes += 1
+            await self._validated(file, seen)
+        else:
             raise Stale("the file has changed", seen)
-        await self._validated(file, replace(stat, mirrored=stat.mirrored and seen.mirrored))
 
     async def _check_stand_in(self, file: File, known: Stat, seen: Stat) -> bool:
         """Only a mirror answers: is its version to be shown instead of a known one? Not where they are the same.
@@ -266,7 +271,7 @@ class Namespace:
             await self._pin_by_fetching(file, urgent)
             return
         age_s = self.asking.wall() - known.validated_at_s
-        if _names_the_tag(file.entry, stat):
+        if names_the_tag(file.entry, stat):
             age_s = min(age_s, self.asking.clock() - file.parent.listed_at)
         if 0 <= age_s < self.asking.ttl_s:
             self._pinned(file, stat, self.asking.clock() - age_s)
@@ -336,10 +341,7 @@ class Namespace:
         return await self._held_bytes(stat) if stat else 0
 
     async def _held_bytes(self, stat: Stat) -> int:
-        held: IntervalMap[int] = IntervalMap()
-        for chunk in await self._store.chunks(stat.version):
-            held.assign(chunk.start, chunk.end, chunk.id)
-        return sum(segment.end - segment.start for segment in held)
+        return covered_bytes(await self._store.chunks(stat.version))
 
     # -- change --------------------------------------------------------------------
 
@@ -392,8 +394,3 @@ class Namespace:
         finally:
             file.question = None
             question.done.set()
-
-
-def _names_the_tag(entry: Entry, stat: Stat) -> bool:
-    """Does the listing say that this version is the current one, as surely as an answer would?"""
-    return stat.version.level >= Level.STRONG and bool(entry.etag) and entry.etag == tag_of(stat.version)

@@ -162,3 +162,8 @@ def agrees(entry: Entry, stat: Stat) -> bool:
     if entry.mtime_ns is not None and stat.mtime_ns is not None and entry.mtime_precision_ns <= 1_000_000_000:
         return entry.mtime_ns // 1_000_000_000 == stat.mtime_ns // 1_000_000_000
     return True
+
+
+def names_the_tag(entry: Entry, stat: Stat) -> bool:
+    """Does the listing say that this version is the current one, as surely as an answer would?"""
+    return stat.version.level >= Level.STRONG and bool(entry.etag) and entry.etag == tag_of(stat.version)

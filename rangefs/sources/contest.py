@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 import trio
 
-from rangefs.core.failover import STRIKES
 from rangefs.core.joining import PRIMARY
 from rangefs.errors import BadAnswer, DeadlineExceeded, NotAListing, RangefsError, Unreachable
 from rangefs.sources.upstream import Upstream
@@ -133,16 +132,18 @@ class Contest(Generic[T]):
         favoured = self._favoured
         if favoured is None or favoured not in self._began:  # it has answered, or failed
             return True
-        return self._failing(favoured) or (trio.current_time() >= hold_until and not self._heard(favoured))
+        if self._failing(favoured) or favoured.health.down:
+            return True
+        return trio.current_time() >= hold_until and not self._heard(favoured)
 
     def _next_at(self) -> float:
-        """When the next one is to be asked: one that is down, only if those that are not seem to be as well."""
+        """When the next one is to be asked: one that is doubted, only if the others have become so as well."""
         if not self._waiting:
             return float("inf")
         if not self._began:
             return float("-inf")
-        down = self._waiting[0].health.down and not self._eager
-        return max(self._began.values()) + max(self._patience.next_s, SILENT_S if down else 0.0)
+        doubted = self._waiting[0].health.doubted and not self._eager
+        return max(self._began.values()) + max(self._patience.next_s, SILENT_S if doubted else 0.0)
 
     def _winner(self) -> Upstream:
         if self._verdict is not None:
@@ -164,13 +165,13 @@ class Contest(Generic[T]):
 
     async def _run(self, runner: Upstream) -> None:
         with trio.CancelScope() as scope:
-            if len(self._runners) > 1:
+            if len(self._runners) > 1 and not self._patience.hold_s:
                 runner.pending.add(scope)
             try:
                 await self._asked(runner)
             finally:
                 runner.pending.discard(scope)
-        if scope.cancelled_caught:  # others have seen it fall: who is left goes first
+        if scope.cancelled_caught:  # it is doubted by now: the others go first
             self._waiting.append(runner)
         del self._began[runner]
         self._news.set()
@@ -181,7 +182,7 @@ class Contest(Generic[T]):
         except RangefsError as error:
             self.failures[runner.number] = error
             if isinstance(error, Unreachable | DeadlineExceeded):
-                runner.struck(str(error))
+                runner.fell(str(error))
             else:
                 runner.answered()
             if runner.is_primary and _settles(error):
@@ -209,9 +210,12 @@ class Contest(Generic[T]):
         now = trio.current_time()
         for runner, began in self._began.items():
             waited_s = now - began
-            if waited_s >= min(SILENT_S, 0.9 * self._patience.next_s) and not self._heard(runner):
-                why = f"{runner.name}: no answer for {waited_s:.1f} s"
-                runner.struck(why, STRIKES if waited_s >= SILENT_S or self._failing(runner) else 1)
+            if self._heard(runner) or waited_s < min(SILENT_S, 0.9 * self._patience.next_s):
+                continue
+            if waited_s >= SILENT_S or self._failing(runner):
+                runner.fell(f"{runner.name}: no answer for {waited_s:.1f} s")
+            else:
+                runner.late()
 
 
 def _settles(error: RangefsError) -> bool:

@@ -71,10 +71,13 @@ class _Opened:
 
 
 class Mirrors:
-    """A primary and its mirrors, as one `Source`. `run` must run beside it for origins to come back."""
+    """A primary and its mirrors, as one `Source`. `run` must run beside it for origins to come back.
+
+    upstreams  the primary first
+    """
 
     def __init__(self, upstreams: list[Upstream], roster: Roster, bandwidth: Bandwidth) -> None:
-        self._upstreams = upstreams
+        self.upstreams = upstreams
         self._primary = upstreams[PRIMARY]
         self._roster = roster
         self._agreements = Agreements()
@@ -83,33 +86,32 @@ class Mirrors:
         self.identity = self._primary.source.identity
 
     def __repr__(self) -> str:
-        return f"<Mirrors {self._upstreams!r}>"
+        return f"<Mirrors {self.upstreams!r}>"
 
     # -- life --------------------------------------------------------------------------
 
     async def connect(self) -> None:
         """Proves that the primary's root answers or, where it does not, that of a mirror."""
-        await Contest(self._upstreams, Upstream.connect, CONNECT, eager=True).run()
+        await Contest(self.upstreams, Upstream.connect, CONNECT, eager=True).run()
 
     async def run(self) -> None:
         """Brings back origins that were down, by one probe at a time each. Until cancelled."""
         async with trio.open_nursery() as nursery:
-            for upstream in self._upstreams:
+            for upstream in self.upstreams:
                 nursery.start_soon(self._look_after, upstream)
 
     async def _look_after(self, upstream: Upstream) -> None:
         while True:
-            if not upstream.health.down:
+            if not upstream.health.doubted:
                 await upstream.wanted.wait()
-            await trio.sleep_until(max(trio.current_time(), upstream.health.next_probe_at))
+            now = trio.current_time()
+            await trio.sleep_until(max(now, upstream.health.next_probe_at) if upstream.health.down else now)
+            upstream.wanted = trio.Event()
             if upstream.health.may_probe(trio.current_time()):
-                upstream.wanted = trio.Event()
                 await self._probe(upstream)
                 if upstream.health.down:
                     with trio.move_on_after(IDLE_PROBE_S):
                         await upstream.wanted.wait()
-            elif not upstream.health.down:
-                upstream.wanted = trio.Event()
 
     async def _probe(self, upstream: Upstream) -> None:
         """One question, small and of the kind that it gets from readers."""
@@ -132,11 +134,10 @@ class Mirrors:
         except BaseException:
             upstream.health.gave_up()
             raise
-        upstream.trouble = why
-        upstream.health.missed(trio.current_time(), useless_s)
+        upstream.missed(why, useless_s)
 
     async def aclose(self) -> None:
-        for upstream in self._upstreams:
+        for upstream in self.upstreams:
             await upstream.source.aclose()
 
     def url(self, key: bytes) -> str:
@@ -165,16 +166,16 @@ class Mirrors:
     def _by_word(self) -> Sequence[Upstream]:
         """Whose word is asked for first: the primary's while it is up, then the mirrors' that are."""
         self._call_the_fallen()
-        ranked = self._ranked(self._upstreams, 0)
+        ranked = self._ranked(self.upstreams, 0)
         return sorted(ranked, key=lambda upstream: (upstream.health.down, not upstream.is_primary))
 
     def _ranked(self, upstreams: Iterable[Upstream], size_bytes: int) -> Sequence[Upstream]:
         numbers = self._roster.order([upstream.number for upstream in upstreams], size_bytes)
-        return [self._upstreams[number] for number in numbers]
+        return [self.upstreams[number] for number in numbers]
 
     def _call_the_fallen(self) -> None:
         """Somebody could do with those that are down."""
-        for upstream in self._upstreams:
+        for upstream in self.upstreams:
             if upstream.health.down:
                 upstream.wanted.set()
 
@@ -254,7 +255,7 @@ class Mirrors:
         now, shared = trio.current_time(), common(pin)
         unsure: set[int] = set()
         holders = []
-        for upstream in self._upstreams:
+        for upstream in self.upstreams:
             if asked_of(pin, upstream.number) is None:
                 continue
             if shared is not None and not upstream.is_primary:
@@ -266,7 +267,8 @@ class Mirrors:
                     unsure.add(upstream.number)
             holders.append(upstream)
         ranked = self._ranked(holders, size_bytes)
-        ranked = sorted(ranked, key=lambda upstream: (upstream.health.down, urgent and upstream.number in unsure))
+        if urgent:
+            ranked = sorted(ranked, key=lambda upstream: (upstream.health.doubted, upstream.number in unsure))
         self._roster.chosen(ranked[0].number, [upstream.number for upstream in holders])
         return ranked
 
@@ -275,7 +277,7 @@ class Mirrors:
             return ONE_FILE
         if not ticket.urgent:
             return Patience(LATE_AHEAD_S)
-        usual_s = LATE_FACTOR * (first.health.latency_s or 0.0)
+        usual_s = LATE_FACTOR * (LATE_MAX_S if first.health.latency_s is None else first.health.latency_s)
         return Patience(min(LATE_MAX_S, max(LATE_MIN_S, usual_s)), rated=True)
 
     async def _won(self, contest: Contest[_Opened], pin: Version | None) -> Won[_Opened]:
@@ -302,14 +304,14 @@ class Mirrors:
     @property
     def answer(self) -> bool:
         """Is anyone up?"""
-        return any(not upstream.health.down for upstream in self._upstreams)
+        return any(not upstream.health.down for upstream in self.upstreams)
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What is not as it should be, for people."""
         now = trio.current_time()
-        down = [upstream for upstream in self._upstreams if upstream.health.down]
-        strange = [upstream for upstream in self._upstreams if self._agreements.strange(upstream.number, now)]
+        down = [upstream for upstream in self.upstreams if upstream.health.down]
+        strange = [upstream for upstream in self.upstreams if self._agreements.strange(upstream.number, now)]
         return (
             *(f"{_role(upstream)} does not serve: {upstream.trouble}" for upstream in down),
             *(f"{_role(u)} {u.name} has other versions than the primary" for u in strange if u not in down),
@@ -327,7 +329,7 @@ class Mirrors:
                 "errors": upstream.figures.errors,
                 "latency_ms": round(1000 * (upstream.health.latency_s or 0.0), 3),
             }
-            for upstream in self._upstreams
+            for upstream in self.upstreams
         ]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_to_bytes
 import trio
 
 from rangefs.core.entries import Entry, Listing
-from rangefs.core.failover import STRIKES, Health
+from rangefs.core.failover import Health
 from rangefs.core.figures import PartFigures
 from rangefs.core.joining import PRIMARY, claimed
 from rangefs.core.redact import redact_url
@@ -33,8 +33,8 @@ class Upstream:
     number   0 is the primary
     health   its own, of the roster
     trouble  why it was last of no use, for people; "" while it is
-    pending  questions that others can answer as well: cancelled when it falls
-    wanted   set when it is down and somebody could do with it, or has just seen it fall
+    pending  questions that others can answer as well: cancelled when it is doubted
+    wanted   set when a probe of it would be of use
     """
 
     number: int
@@ -82,10 +82,16 @@ class Upstream:
         self.trouble = ""
         self.health.answered(trio.current_time(), after_s)
 
-    def struck(self, why: str, weight: int = STRIKES) -> None:
+    def late(self) -> None:
+        """It was asked, and nothing at all has come for longer than usual."""
+        self.health.late()
+        if self.health.doubted:
+            self._doubt()
+
+    def fell(self, why: str) -> None:
         """It has left a question without an answer."""
         was_down = self.health.down
-        self.health.struck(trio.current_time(), weight)
+        self.health.fell(trio.current_time())
         self._look(was_down, why)
 
     def broke_off(self, why: str) -> None:
@@ -94,14 +100,25 @@ class Upstream:
         self.health.broke_off(trio.current_time())
         self._look(was_down, why)
 
+    def missed(self, why: str, at_least_s: float = 0.0) -> None:
+        """A probe was of no use; the next one is not due for `at_least_s`."""
+        was_down = self.health.down
+        self.health.missed(trio.current_time(), at_least_s)
+        self._look(was_down, why)
+
     def _look(self, was_down: bool, why: str) -> None:
         if self.health.down:
             self.trouble = why
-            self.wanted.set()
             if not was_down:
-                for scope in self.pending:
-                    scope.cancel()
-                log.warning("%s: others are asked instead until it answers", why)
+                log.warning("%s (others are asked instead until it answers)", why)
+        if self.health.doubted:
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """Who waits for bytes that others have too is sent there; a probe finds out about this one."""
+        self.wanted.set()
+        for scope in self.pending:
+            scope.cancel()
 
     # -- in terms that all share ---------------------------------------------------------
 
@@ -167,21 +184,20 @@ class WatchedBody:
         self._size_bytes = 0
 
     async def readinto(self, buffer: memoryview) -> int:
-        upstream = self._upstream
+        upstream, count = self._upstream, None
         try:
-            with trio.move_on_after(self._stall_s) as patience:
+            with trio.move_on_after(self._stall_s):
                 count = await self._body.readinto(buffer)
         except Unreachable as error:
             upstream.broke_off(str(error))
             raise
-        if patience.cancelled_caught:
+        if count is None:
             why = f"{upstream.name}: silent for {self._stall_s:g} s within a body"
             upstream.broke_off(why)
             raise Unreachable(why)
-        if count:
-            self._size_bytes += count
-            upstream.health.heard_at = trio.current_time()
-            await self._bandwidth.pay(count)
-        else:
+        upstream.health.heard(trio.current_time())
+        if not count:
             upstream.health.delivered(self._size_bytes, trio.current_time() - self._began)
+        self._size_bytes += count
+        await self._bandwidth.pay(count)
         return count

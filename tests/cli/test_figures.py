@@ -36,5 +36,13 @@ def test_a_status_says_what_matters() -> None:
     text = status.describe(status_of(identity, made, DurationHistogram(), 61.0, State.DEGRADED, ["the disk is full"]))
     lines = text.splitlines()
     assert lines[0] == "/mnt/x  degraded, up 1 min 1 s, pid 42"
+    assert "mirror" not in text
     for words in ("the disk is full", "1,234 of", "75 % from the cache", "25 % fetched", "1 bad chunks"):
         assert words in text
+
+
+def test_a_status_says_how_each_origin_is_doing() -> None:
+    one = {"role": "mirror", "url": "http://m/", "state": "down", "requests": 1200, "bytes": 1 << 20}
+    shown = status_of(Identity("/mnt/x", "http://h/", 42, 0.0), Figures(), DurationHistogram(), 61.0)
+    text = status.describe({**shown, "mirrors": [{**one, "errors": 3, "latency_ms": 12.0}]})
+    assert "  mirror    http://m/  down, 1,200 requests, 1 MiB, 3 errors, 12 ms" in text.splitlines()

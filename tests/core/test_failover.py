@@ -9,10 +9,10 @@ from rangefs.core.failover import (
     FIRST_INTERVAL_S,
     FORGET_S,
     LAST_INTERVAL_S,
+    LATES,
     RATED_BYTES,
     STABLE_S,
     STRANGE_AFTER,
-    STRIKES,
     Agreements,
     Has,
     Health,
@@ -47,17 +47,43 @@ def test_an_origin_is_down_until_it_has_answered_once() -> None:
     assert not up().down
 
 
-def test_strikes_in_a_row_bring_it_down_and_any_answer_brings_it_back() -> None:
+def test_it_is_doubted_after_being_late_in_a_row_only_and_a_word_from_it_ends_the_doubt() -> None:
     health = up()
     for _ in range(10):
-        for _ in range(STRIKES - 1):
-            health.struck(1.0)
-        assert not health.down
-        health.answered(1.0)
-    health.struck(2.0, STRIKES)
-    assert health.down
-    health.answered(3.0)
+        for _ in range(LATES - 1):
+            health.late()
+        assert not health.doubted
+        health.heard(1.0)
+    for _ in range(LATES):
+        health.late()
+    assert health.doubted
     assert not health.down
+    health.heard(2.0)
+    assert not health.doubted
+
+
+def test_a_doubt_is_probed_at_once_and_the_probe_decides() -> None:
+    for answered in (True, False):
+        health = up()
+        assert not health.may_probe(1.0)
+        for _ in range(LATES):
+            health.late()
+        assert health.may_probe(1.0)
+        assert not health.may_probe(1.0)
+        if answered:
+            health.answered(2.0)
+        else:
+            health.missed(2.0)
+        assert health.doubted is health.down is not answered
+
+
+def test_a_plain_failure_brings_it_down_and_any_answer_back() -> None:
+    health = up()
+    health.fell(1.0)
+    assert health.down
+    assert health.doubted
+    health.answered(2.0)
+    assert not health.doubted
 
 
 def test_bodies_that_break_off_count_though_heads_come_in_time() -> None:
@@ -75,17 +101,21 @@ def test_bodies_that_break_off_count_though_heads_come_in_time() -> None:
     assert not health.down
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ask", "ok", "miss", "quit", "strike"]), st.floats(0, 3)), max_size=60))
+@given(
+    st.lists(st.tuples(st.sampled_from(["ask", "ok", "miss", "quit", "strike", "late"]), st.floats(0, 3)), max_size=60)
+)
 def test_never_two_probes_and_never_stuck(steps: list[tuple[str, float]]) -> None:
     health, now, probing = up(), 0.0, False
     for step, wait_s in steps:
         now += wait_s
         if step == "ask":
             allowed = health.may_probe(now)
-            assert not (allowed and (probing or not health.down))
+            assert not (allowed and (probing or not health.doubted))
             probing = probing or allowed
         elif step == "strike":
-            health.struck(now)
+            health.fell(now)
+        elif step == "late":
+            health.late()
         elif step == "ok":
             health.answered(now)
             probing = False
@@ -102,7 +132,7 @@ def test_never_two_probes_and_never_stuck(steps: list[tuple[str, float]]) -> Non
 @given(st.floats(10, 600))
 def test_a_dead_origin_is_probed_a_bounded_number_of_times(seconds: float) -> None:
     health, now, probes = up(), 0.0, 0
-    health.struck(now, STRIKES)
+    health.fell(now)
     while now < seconds:
         if health.may_probe(now):
             probes += 1
@@ -115,7 +145,7 @@ def test_one_that_answers_probes_and_nothing_else_is_probed_less_and_less() -> N
     health, now, falls = up(-STABLE_S), 0.0, 0
     while now < 100:
         if not health.down:
-            health.struck(now, STRIKES)
+            health.fell(now)
             falls += 1
         elif health.may_probe(now):
             health.answered(now)
@@ -123,7 +153,7 @@ def test_one_that_answers_probes_and_nothing_else_is_probed_less_and_less() -> N
     assert falls <= 5 + 100 / LAST_INTERVAL_S
     health.answered(now)
     health.answered(now + STABLE_S)
-    health.struck(now + STABLE_S, STRIKES)
+    health.fell(now + STABLE_S)
     assert health.next_probe_at == now + STABLE_S + FIRST_INTERVAL_S
 
 
@@ -131,7 +161,7 @@ def test_one_that_answers_probes_and_nothing_else_is_probed_less_and_less() -> N
 
 STATES = st.lists(
     st.tuples(
-        st.booleans(),
+        st.sampled_from(["up", "doubted", "down"]),
         st.none() | st.floats(0.001, 1),
         st.none() | st.floats(1e5, 1e9),
         st.integers(0, 1 << 30),
@@ -143,18 +173,20 @@ STATES = st.lists(
 
 @given(STATES, st.integers(0, 8 * MiB))
 def test_everybody_is_named_once_and_nobody_down_before_anybody_up(
-    states: list[tuple[bool, float | None, float | None, int]], size_bytes: int
+    states: list[tuple[str, float | None, float | None, int]], size_bytes: int
 ) -> None:
     made = Roster(len(states))
-    for health, (alive, latency_s, rate, queued_bytes) in zip(made.healths, states, strict=True):
-        if alive:
+    for health, (state, latency_s, rate, queued_bytes) in zip(made.healths, states, strict=True):
+        if state != "down":
             health.answered(0.0)
+        for _ in range(LATES if state == "doubted" else 0):
+            health.late()
         health.latency_s, health.rate, health.queued_bytes = latency_s, rate, queued_bytes
     order = made.order(range(len(states)), size_bytes)
     assert sorted(order) == list(range(len(states)))
     assert order == made.order(reversed(range(len(states))), size_bytes)
-    downs = [made.healths[number].down for number in order]
-    assert downs == sorted(downs)
+    worries = [made.healths[number].down + made.healths[number].doubted for number in order]
+    assert worries == sorted(worries)
 
 
 @given(st.integers(1, 5), st.integers(1, 60))

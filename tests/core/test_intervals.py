@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rangefs.core import intervals
-from rangefs.core.intervals import IntervalMap, Segment
+from rangefs.core.intervals import IntervalMap, Segment, covered_bytes
 
 SPAN = 64
 ranges = st.tuples(st.integers(0, SPAN - 1), st.integers(1, 20)).map(lambda t: (t[0], min(t[0] + t[1], SPAN)))
@@ -76,3 +76,9 @@ def test_repr_is_a_readable_dump() -> None:
     index.assign(4, 6, "b")
     assert repr(index) == "<IntervalMap 3 ranges: [0, 4): 'a', [4, 6): 'b', [6, 10): 'a'>"
     assert list(index)[1] == Segment(4, 6, "b")
+
+
+@given(st.lists(ranges, max_size=20))
+def test_bytes_covered_twice_count_once(spans: list[tuple[int, int]]) -> None:
+    offsets = {at for start, end in spans for at in range(start, end)}
+    assert covered_bytes(Segment(start, end, 1) for start, end in spans) == len(offsets)

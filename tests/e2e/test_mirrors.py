@@ -18,6 +18,7 @@ from tests.e2e.conftest import MakeMount
 from tests.mounts import RangefsMount
 from tests.servers import Apache, Caddy, Nginx, PythonHttp
 from tests.serving import Server, draw_port
+from tests.stores import BUCKET, Moto, NginxDav, signed_in
 from tests.trees import OLD_NS, MiB, age, content, first_difference
 
 pytestmark = pytest.mark.mount
@@ -169,11 +170,14 @@ def test_a_mirror_with_other_bytes_is_never_mixed_in(
             with (mount.path / "big.bin").open("rb", buffering=0) as again:
                 assert first_difference(again.read(4096), content("big", 4096)) is None
         # nobody has it open: the mirror's version, whole, rather than none
+        cached_bytes = int(os.getxattr(mount.path / "big.bin", "user.rangefs.cached_bytes"))
         time.sleep(5)  # what was found stale is not asked about again before
         assert whole(mount.path / "big.bin") == digest("other")
         primary.start()
+        primary.forget()
         soon(lambda: mount.status()["state"] == "ok", 15, "the primary is up again")
         soon(lambda: _sum_or_error(mount.path / "big.bin") == digest("big"), 15, "the primary's version")
+        assert primary.body_bytes("/big.bin") <= SIZE - cached_bytes + MiB, "what was cached of it is there still"
 
 
 @pytest.mark.parametrize("maker", [PythonHttp, partial(Nginx, etag=False)], ids=["http.server", "nginx-noetag"])
@@ -305,3 +309,52 @@ def test_with_nobody_there_a_mount_fails_with_one_line(make_mount: MakeMount) ->
     ran = mount.rangefs(*words, timeout_s=60)
     assert ran.returncode == 1, (ran.stdout, ran.stderr)
     assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+
+
+AWKWARD = ("two words", "100%", "%41 is not A", "q'\"uotes", "a+b;c,d@e$f=&(g)", "what?x#y", "ünïcode 漢字")
+
+
+def test_a_webdav_share_and_a_bucket_can_be_the_mirrors_of_a_web_server(
+    start_server: StartServer, make_mount: MakeMount, www: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in AWKWARD:
+        (www / name).write_text(name)
+    age(www)
+    primary, share = start_server(Nginx, www), start_server(NginxDav, copied(www))
+    store = start_server(Moto, www.with_name("unused"))
+    assert isinstance(store, Moto)
+    store.put({str(path.relative_to(www)).encode(): path.read_bytes() for path in www.rglob("*") if path.is_file()})
+    for name, value in signed_in(store).items():
+        monkeypatch.setenv(name, value)
+    mirrors = [share.url.replace("http://", "webdav://"), f"s3://{BUCKET}/"]
+    with make_mount(primary.url, mirror=mirrors, metadata_ttl="1s", endpoint_url=store.endpoint) as mount:
+        mount.expect_log("asked instead|other versions")
+        soon(lambda: all(one["state"] == "ok" for one in mount.status()["mirrors"]), 10, "all are connected")
+        with (mount.path / "big.bin").open("rb", buffering=0) as file:
+            start = file.read(MiB)
+            primary.stop()
+            rest = file.read(SIZE)
+        assert first_difference(start + rest, content("big", SIZE)[: len(start + rest)]) is None
+        assert whole(mount.path / "big.bin") == digest("big"), "nginx and its WebDAV have the same tags"
+        share.stop()
+        time.sleep(1.1)
+        assert set(os.listdir(mount.path)) == {"big.bin", "small.bin", "folder", *AWKWARD}
+        for name in AWKWARD:
+            assert (mount.path / name).read_text() == name
+        assert (mount.path / "folder" / "file").read_text() == "in the folder"
+
+
+def test_the_doctor_says_what_a_mirror_is_good_for(start_server: StartServer, make_mount: MakeMount, www: Path) -> None:
+    same, other, short = copied(www, "same"), copied(www, "other"), copied(www, "short")
+    for path in other.iterdir():
+        os.utime(path, ns=(OLD_NS - 10**12, OLD_NS - 10**12))
+    for path in short.glob("*.bin"):
+        path.write_bytes(b"short")
+    age(short)
+    words = ("the same version", "only stands in", "has 5 bytes of that file")
+    for root, said in zip((same, other, short), words, strict=True):
+        mirror, primary = start_server(Nginx, root), start_server(Nginx, www)
+        mount = make_mount(primary.url)
+        ran = mount.rangefs("doctor", primary.url, "--mirror", mirror.url)
+        assert said in ran.stdout, ran.stdout + ran.stderr
+        assert ran.returncode == int("bytes" in said)

@@ -259,6 +259,25 @@ async def test_a_file_that_is_gone_has_its_folder_listed_anew_at_the_next_look_u
         assert h.source.lists == 2
 
 
+async def test_a_file_of_which_only_the_cache_has_an_old_version_opens_at_once(tmp_path: Path, content: bytes) -> None:
+    async with house(tmp_path, content, ttl_s=0.01) as h:
+        old = await h.opened()
+        await h.read(old, 0, 1000)
+        h.names.closed(old)
+        assert old.blob is not None
+        while not old.blob.quiet:
+            await trio.sleep(0.01)
+        h.source.entries = (Entry(b"file", Kind.FILE, b"file", len(content), mtime_ns=5, mtime_precision_ns=1 << 60),)
+        h.source.tag = '"2"'
+        await trio.sleep(0.05)
+        file = await h.file()
+        assert file is not old
+        await h.names.open(file)
+        assert file.stat is not None
+        assert file.stat.version.validator == '"2"'
+        assert h.bench.figures.upstream.version_changes == 1
+
+
 async def test_a_listed_file_that_is_a_folder_is_one_at_its_next_look_up(tmp_path: Path, content: bytes) -> None:
     async with house(tmp_path, content) as h:
         h.source.entries = (Entry(b"sub", Kind.FILE, b"sub"),)

@@ -7,10 +7,14 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from rangefs.core.entries import Kind, Listing
-from rangefs.core.listing.folder import CADDY_CUTS_AT, FolderBuilder
+from rangefs.core.listing.folder import CADDY_CUTS_AT, MAX_ENTRIES, FolderBuilder
 from rangefs.core.listing.links import Place, Where
 from rangefs.core.listing.moments import SECOND_NS, http_ns, iso_ns
-from rangefs.errors import NotAListing
+from rangefs.errors import NotAListing, TooLarge
+
+# Values that a page may have: an entry of Caddy's has nine. Python's smallest take 60 bytes, so a page of 64 MiB that
+# is nothing but brackets and commas would become 1.5 GB.
+MAX_VALUES = 10 * MAX_ENTRIES
 
 
 def parse_json(body: bytes, place: Place, folder: bytes) -> Listing:
@@ -18,6 +22,8 @@ def parse_json(body: bytes, place: Place, folder: bytes) -> Listing:
 
     Raises `NotAListing`, `TooLarge`.
     """
+    if body.count(b"{") + body.count(b"[") + body.count(b",") > MAX_VALUES:
+        raise TooLarge("the folder's JSON has more values than any listing: mount a folder below it")
     try:
         items = json.loads(body.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError) as error:

@@ -49,6 +49,6 @@ def decode(payload: bytes) -> Listing | None:
             )
             for name, folder, key, size, mtime, prec, etag in rows
         )
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
     return Listing(entries, escaped, refused, complete is True)

@@ -255,3 +255,11 @@ def test_a_caddy_listing_at_its_limit_is_incomplete(count: int) -> None:
     for listing in (parse(page), parse(f"[{items}]", "application/json")):
         assert len(listing.entries) == count
         assert listing.complete == (count < 10_000)
+
+
+def test_json_of_more_values_than_any_listing_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rangefs.core.listing.json_index.MAX_VALUES", 20)
+    assert parse_index(b'[{"name":"x","type":"file"}]', "application/json", "http://h/", b"").entries
+    for small in (b"[],", b"{},", b"1,"):
+        with pytest.raises(TooLarge):
+            parse_index(b"[" + small * 20 + b"1]", "application/json", "http://h/", b"")
