@@ -16,6 +16,7 @@ have sqlite3 || wanted+=(sqlite3)
 have getfattr || wanted+=(attr)
 have rsync || wanted+=(rsync)
 have mount || wanted+=(mount)
+have ip || wanted+=(iproute2)
 if [ ${#wanted[@]} != 0 ]; then
   have apt-get dpkg-query || die "install these (Debian's names), then run it again: ${wanted[*]}"
   packages "${wanted[@]}"

@@ -57,7 +57,7 @@ class Nginx(Server):
               map $http_range $http_range_or_dash {{ default $http_range; "" -; }}
               access_log {self.log_path} witness;
               server {{
-                listen 127.0.0.1:{self.port}; root "{self.root}";
+                listen {self.host}:{self.port}; root "{self.root}";
                 autoindex {listing}; autoindex_exact_size {"on" if self.exact_size else "off"};
                 etag {"on" if self.etag else "off"};
                 {self.extra}

@@ -90,6 +90,7 @@ class Server:
     name: ClassVar[str]
     flavour: str = ""  #: the variant, as tests name it
     has_ranges: ClassVar[bool] = True
+    host: str = "127.0.0.1"  #: where it listens, for those who can say so, and where it is found
 
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
@@ -117,7 +118,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http://{self.host}:{self.port}/"
 
     @property
     def log_path(self) -> Path:
@@ -162,7 +163,7 @@ class Server:
 
     def answers(self) -> bool:
         """Does the root answer anything at all, and is it our process that could have?"""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
         try:
             connection.request("HEAD", "/")
             connection.getresponse().read()
@@ -231,7 +232,7 @@ class Server:
         if self._process is None:
             return
         before = self.log_path.stat().st_size if self.log_path.exists() else 0
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
         connection.request("HEAD", self.marker)
         connection.getresponse().read()
         connection.close()

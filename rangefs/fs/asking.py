@@ -84,7 +84,7 @@ class Asking:
         if self.trouble is None:
             self._began_at = now
             if not self.offline:
-                log.warning("%s; what is cached is shown as it was until upstream answers again", why)
+                log.info("%s; what is cached is shown as it was until upstream answers again", why)
         self._failed_at = now
         self.trouble = self.last_trouble = why
         if not self.offline:

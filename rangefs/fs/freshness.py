@@ -33,7 +33,7 @@ def freshness_of(node: Node, asking: Asking) -> Freshness:
         return Freshness("offline", _age_s(node, asking), OFFLINE)
     if not folder.stale and not (isinstance(node, File) and node.stale):
         return FRESH
-    return Freshness("stale", _age_s(node, asking), asking.reason or asking.last_trouble)
+    return Freshness("stale", _age_s(node, asking), asking.reason or asking.last_trouble or "upstream did not answer")
 
 
 def _age_s(node: Node, asking: Asking) -> float | None:

@@ -19,6 +19,7 @@ import signal
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pyfuse3
@@ -126,7 +127,8 @@ class _Mount:
         self._reader = Reader(flights, self._store, nursery, figures, timeout_s, whole_bytes, spool)
         self._names = Namespace(source, self._store, self._reader, settings, figures, nursery, _invalidate)
         if self._absence is not None:
-            self._names.began_without(self._absence)
+            log.warning("upstream can't be reached, the cache stands in for it: %s", self._absence)
+            self._names.asking.failed(self._absence)
         self._operations = Operations(self._names, self._reader, settings)
 
     def _init(self) -> None:
@@ -146,9 +148,9 @@ class _Mount:
     async def _loop(self, nursery: trio.Nursery, on_ready: Callable[[], None]) -> None:
         notifier = notifier_from(os.environ)
         nursery.start_soon(_outlived, self._store.run)
+        nursery.start_soon(_outlived, partial(self._names.asking.recover, self._names.folders.probe))
         if isinstance(self._source, Mirrors):
             nursery.start_soon(_outlived, self._source.run)
-        nursery.start_soon(_outlived, self._names.recover)
         nursery.start_soon(notifier.keep_alive)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         nursery.start_soon(self._stop_when_unmounted, nursery.cancel_scope)
@@ -182,7 +184,7 @@ class _Mount:
             mirrors = self._source if isinstance(self._source, Mirrors) else None
             reasons = [*(mirrors.reasons if mirrors else ()), *self._store.reasons, *self._limits]
             state = State.DEGRADED if reasons else State.OK
-            trouble = "--offline" if self._settings.offline else self._names.trouble
+            trouble = "--offline" if self._settings.offline else self._names.asking.reason
             if trouble is not None and not (mirrors and mirrors.answer):
                 state = State.OFFLINE
                 reasons.insert(0, trouble)

@@ -39,7 +39,6 @@ from rangefs.errors import (
 )
 from rangefs.fs.asking import PAUSE_S, Asking
 from rangefs.fs.folders import Folders
-from rangefs.fs.freshness import Freshness, freshness_of
 from rangefs.fs.tree import File, Folder, Node, Question, Tree
 from rangefs.read.blob import Blob, agrees, names_the_tag
 from rangefs.read.flight import Abandoned
@@ -59,6 +58,7 @@ class Namespace:
 
     invalidate(parent, name)  tells the kernel that a name stands for something else now
     folders                   the listings, and the look-ups in them
+    asking                    the rules, and how upstream is doing
     """
 
     def __init__(
@@ -80,21 +80,8 @@ class Namespace:
         self._figures = figures
         self._nursery = nursery
         self._invalidate = invalidate
-        self._asking = Asking(settings, clock, wall)
-        self.folders = Folders(self.tree, source, store, reader, self._asking, nursery, invalidate)
-
-    @property
-    def trouble(self) -> str | None:
-        """Why upstream can't be asked, and for how long it has been so; None while it answers."""
-        return self._asking.reason
-
-    def began_without(self, error: RangefsError) -> None:
-        """Upstream could not be reached when the mount began, by `error`."""
-        self._asking.failed(error)
-
-    async def recover(self) -> None:
-        """Look for upstream while it fails. Until cancelled."""
-        await self._asking.recover(self.folders.probe)
+        self.asking = Asking(settings, clock, wall)
+        self.folders = Folders(self.tree, source, store, reader, self.asking, nursery, invalidate)
 
     # -- attributes ----------------------------------------------------------------
 
@@ -105,7 +92,7 @@ class Namespace:
         file.parent.asked += 1
         if file.parent.asked > 1:  # someone walks through the folder: ask for those that follow
             self._resolve_siblings(file)
-        await self._asking.within(self._asking.open_s, self._ask(file, self._learn))
+        await self.asking.within(self.asking.open_s, self._ask(file, self._learn))
 
     def _resolve_siblings(self, file: File) -> None:
         listing = file.parent.listing
@@ -122,7 +109,7 @@ class Namespace:
             seen = await self._source.stat(file.key)
             if seen.mirrored and (cached := await self.known(file)):
                 await self._check_stand_in(file, cached, seen)
-            self._asking.answered()
+            self.asking.answered()
             self._pinned(file, seen)
         except (Unreachable, DeadlineExceeded) as exc:
             known = await self._store.find(file.key)
@@ -137,7 +124,7 @@ class Namespace:
 
         Raises `Stale` where the inode's version is not current any more: the kernel looks the name up again by itself.
         """
-        now = self._asking.clock()
+        now = self.asking.clock()
         if file.spent:
             raise Stale("the file has changed")
         if file.blob is None:
@@ -148,10 +135,10 @@ class Namespace:
             raise change
         if file.size == 0 and file.stat is None:
             return file.blob
-        if now - self._vouched_at(file) >= self._asking.ttl_s and now - file.asked_at >= PAUSE_S:
+        if now - self._vouched_at(file) >= self.asking.ttl_s and now - file.asked_at >= PAUSE_S:
             for flight in file.blob.flights:  # perhaps fetched ahead: someone waits for it now
                 flight.ticket.urgent = True
-            await self._asking.within(self._asking.open_s, self._ask(file, self._validate))
+            await self.asking.within(self.asking.open_s, self._ask(file, self._validate))
             if file.spent:
                 raise Stale("the file has changed")
         return file.blob
@@ -245,13 +232,13 @@ class Namespace:
         try:
             await self._compare(file, file.stat)
         except (Unreachable, DeadlineExceeded) as exc:
-            if not self._asking.tolerable(file.validated_at):
+            if not self.asking.tolerable(file.validated_at):
                 raise
-            self._asking.failed(exc)
-            file.stale, file.asked_at = True, self._asking.clock()
+            self.asking.failed(exc)
+            file.stale, file.asked_at = True, self.asking.clock()
 
     async def _compare(self, file: File, stat: Stat) -> None:
-        seen = await self._asking.within(self._asking.patience_s, self._source.stat(file.key))
+        seen = await self.asking.within(self.asking.patience_s, self._source.stat(file.key))
         if seen.mirrored and await self._check_stand_in(file, stat, seen):
             raise Stale("its server does not answer: a mirror's version stands in", seen)
         if compatible(stat.version, seen):
@@ -283,11 +270,11 @@ class Namespace:
         if known is None or stat is None or not agrees(file.entry, stat):
             await self._pin_by_fetching(file, urgent)
             return
-        age_s = self._asking.wall() - known.validated_at_s
+        age_s = self.asking.wall() - known.validated_at_s
         if names_the_tag(file.entry, stat):
-            age_s = min(age_s, self._asking.clock() - file.parent.listed_at)
-        if 0 <= age_s < self._asking.ttl_s:
-            self._pinned(file, stat, self._asking.clock() - age_s)
+            age_s = min(age_s, self.asking.clock() - file.parent.listed_at)
+        if 0 <= age_s < self.asking.ttl_s:
+            self._pinned(file, stat, self.asking.clock() - age_s)
             return
         try:
             await self._compare(file, stat)
@@ -296,12 +283,12 @@ class Namespace:
 
     def _show_stale(self, file: File, known: StoredObject, error: RangefsError) -> None:
         """Upstream fails, by `error`: show what the cache has, unless it is too old: then raises `error`."""
-        age_s = self._asking.wall() - known.validated_at_s
-        if not self._asking.offline and age_s >= self._asking.stale_s:
+        age_s = self.asking.wall() - known.validated_at_s
+        if not self.asking.offline and age_s >= self.asking.stale_s:
             raise error
-        self._pinned(file, Stat(known.version, known.mtime_ns), self._asking.clock() - age_s)
-        self._asking.failed(error)
-        file.stale, file.asked_at = True, self._asking.clock()
+        self._pinned(file, Stat(known.version, known.mtime_ns), self.asking.clock() - age_s)
+        self.asking.failed(error)
+        file.stale, file.asked_at = True, self.asking.clock()
 
     async def _pin_by_fetching(self, file: File, urgent: bool) -> None:
         blob = file.blob
@@ -319,10 +306,10 @@ class Namespace:
 
     async def _validated(self, file: File, stat: Stat) -> None:
         """Upstream has just said that this is the current version."""
-        self._asking.answered()
-        self._pinned(file, stat, self._asking.clock())
+        self.asking.answered()
+        self._pinned(file, stat, self.asking.clock())
         if not stat.mirrored:  # it would drop what is cached of the primary's version
-            await self._store.note(stat, self._asking.wall())
+            await self._store.note(stat, self.asking.wall())
 
     def _pinned(self, file: File, stat: Stat, validated_at: float | None = None) -> None:
         """The version is known. Raises `Stale` where it is not the one that the inode has shown."""
@@ -330,7 +317,7 @@ class Namespace:
             file.blob = Blob(file.entry, None)
         file.blob.pin(stat)
         file.stale = False
-        file.validated_at = self._asking.clock() if validated_at is None else validated_at
+        file.validated_at = self.asking.clock() if validated_at is None else validated_at
         file.unsized = stat.version.size is None
         if file.size is None:
             file.size = stat.version.size
@@ -341,10 +328,6 @@ class Namespace:
     def url(self, node: Node) -> str:
         """Where it comes from, without secrets."""
         return self._source.url(node.key)
-
-    def freshness(self, node: Node) -> Freshness:
-        """How far what is shown of it can be trusted to be what upstream has."""
-        return freshness_of(node, self._asking)
 
     async def known(self, file: File) -> Stat | None:
         """The version that the cache has of a file that was not opened yet."""
@@ -376,7 +359,7 @@ class Namespace:
         if error.stat is not None:
             new = file.parent.children.get(file.name)
             if isinstance(new, File):
-                new.validated_at = self._asking.clock()
+                new.validated_at = self.asking.clock()
         self._invalidate(file.parent, file.name)
 
     # -- asking --------------------------------------------------------------------
@@ -395,7 +378,7 @@ class Namespace:
 
     async def _answer(self, file: File, question: Question, how: Callable[[File], Awaitable[None]]) -> None:
         try:
-            await self._asking.within(self._asking.open_s, how(file))
+            await self.asking.within(self.asking.open_s, how(file))
         except Stale as exc:
             self.supersede(file, exc)
             question.error = exc
@@ -403,7 +386,7 @@ class Namespace:
             self.supersede(file, Stale(str(exc)))
             question.error = exc
         except RangefsError as exc:
-            self._asking.failed(exc)
+            self.asking.failed(exc)
             question.error = exc
         except Exception:  # the boundary, as in `_refresh`
             log.exception("a question about a file failed: a bug in rangefs")

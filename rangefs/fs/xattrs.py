@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rangefs.fs.freshness import freshness_of
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.tree import File, Node
 
@@ -33,7 +34,7 @@ async def value_of(names: Namespace, node: Node, name: bytes) -> bytes | None:
 
 
 def _freshness(names: Namespace, node: Node, name: bytes) -> bytes:
-    freshness = names.freshness(node)
+    freshness = freshness_of(node, names.asking)
     if name == STATE:
         return freshness.state.encode()
     if name == REASON:

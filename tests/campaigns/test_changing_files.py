@@ -131,7 +131,7 @@ def test_no_handle_sees_two_versions_and_no_open_sees_old_news(
     over = threading.Event()
     with mounts_in(scratch, limit_s=60 + CHANGES) as make, make(server.url, metadata_ttl=f"{TTL_S}s") as mount:
         mount.expect_log("file.bin")
-        on_mount = mount.path / "file.bin"
+        on_mount, began = mount.path / "file.bin", time.monotonic()
         readers = run_threads(
             [partial(keep_reading, on_mount, publication, seed, over, said) for seed in range(READERS)]
         )
@@ -143,5 +143,6 @@ def test_no_handle_sees_two_versions_and_no_open_sees_old_news(
         for reader in readers:
             reader.join()
         assert not said, said
+        assert mount.log().count("read of file.bin") <= 1 + (time.monotonic() - began) // 60, "one line a minute"
         last = on_mount.read_bytes()
         assert version_of(last, 0) == CHANGES

@@ -340,3 +340,36 @@ def test_a_name_in_a_huge_folder_is_found_before_the_folder_is_listed(
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("prefix", ["folder", "folder/cached"])
+def test_a_bucket_is_there_without_its_store_and_well_again_when_it_is_back(
+    prefix: str, start_store: Callable[[type[Store]], Store], make_mount: MakeMount
+) -> None:
+    """A prefix, and one object: which of them it is, only the store can tell."""
+    store, body = start_store(RcloneS3), content("cached", MiB)
+    store.put({b"folder/cached": body, b"folder/cold": b"cold"})
+    mount = make_mount(f"s3://{BUCKET}/{prefix}", endpoint_url=store.endpoint, metadata_ttl="1s", read_timeout="4s")
+    mount.expect_log(".")
+    seen = mount.path / "cached"
+    mount.start()
+    names_there = os.listdir(mount.path)
+    assert first_difference(seen.read_bytes(), body) is None
+    mount.stop()
+    store.stop()
+    with mount:
+        assert os.listdir(mount.path) == names_there
+        assert first_difference(seen.read_bytes(), body) is None
+        assert os.getxattr(seen, "user.rangefs.state") == b"stale"
+        if prefix == "folder":
+            with pytest.raises(OSError, match="Errno"):
+                (mount.path / "cold").read_bytes()
+        store.start()
+        give_up = time.monotonic() + 20
+        while mount.status()["state"] != "ok":
+            assert time.monotonic() < give_up, mount.status()["reasons"]
+            time.sleep(0.2)
+        assert first_difference(seen.read_bytes(), body) is None
+        if prefix == "folder":
+            assert (mount.path / "cold").read_bytes() == b"cold"
+        assert os.listdir(mount.path) == names_there

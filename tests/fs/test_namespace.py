@@ -217,7 +217,7 @@ async def test_offline_nothing_is_asked_and_the_cache_is_shown(tmp_path: Path, c
         await wait_all_tasks_blocked(0.05)
     async with house(tmp_path, content) as h:
         h.bench.flights.source = h.names._source = h.names.folders._source = Offline(h.source)
-        h.names._asking.offline = True
+        h.names.asking.offline = True
         file = await h.file()
         await h.names.resolve(file)
         assert file.size == len(content), "ls -l shows what the cache knows"

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from rangefs.core.retry import Concurrency
 from rangefs.sources.base import Ticket
-from rangefs.sources.gate import Gate
+from rangefs.sources.gate import STUCK_S, Gate
 
 
 class Visitors:
@@ -55,6 +55,32 @@ async def test_urgent_tickets_pass_those_that_wait_already(nursery: trio.Nursery
     await visitors.go("reader")
     assert visitors.entered == ["first", "reader", "ahead"]
     await visitors.go("ahead")
+
+
+async def test_where_throttling_left_one_slot_a_transfer_that_hangs_does_not_keep_readers_out(
+    autojump_clock: object,
+) -> None:
+    concurrency = Concurrency(3)
+    gate = Gate(concurrency)
+    for second in range(3):
+        concurrency.throttled(2.0 * second)
+    entered: list[float] = []
+
+    async def visit(ticket: Ticket, stay_s: float) -> None:
+        async with gate.slot(ticket):
+            entered.append(trio.current_time() - began)
+            await trio.sleep(stay_s)
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(visit, Ticket(), 100.0)
+            await wait_all_tasks_blocked()
+        nursery.start_soon(visit, Ticket(urgent=False), 0.0)
+    assert concurrency.limit == 1
+    # One more each time that nothing has moved, never more than the ceiling; who only reads ahead is not helped.
+    assert [round(at / STUCK_S) for at in entered[:3]] == [0, 1, 2]
+    assert min(entered[3:]) >= 100.0
 
 
 async def test_a_ticket_that_becomes_urgent_passes_the_others(nursery: trio.Nursery) -> None:

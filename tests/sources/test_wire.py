@@ -98,6 +98,38 @@ async def test_after_silence_idle_connections_are_made_anew() -> None:
         await source.aclose()
 
 
+@pytest.mark.parametrize("way", ["hangs up", "resets", "is silent"])
+async def test_a_request_lost_with_an_idle_connection_is_sent_again_on_a_new_one(way: str) -> None:
+    """Also where all idle connections have died, as after a move: not each of them costs a try."""
+    dead = 0
+
+    async def script(asked: Asked, wire: Wire) -> bool:
+        nonlocal dead
+        if dead and server.connections <= 4:
+            dead -= 1
+            if way == "resets":
+                await wire.reset()
+            elif way == "is silent":
+                await wire.closed_by_peer()
+            return False
+        if not dead:
+            await trio.sleep(0.05)  # so that each of the first four takes a connection of its own
+        await wire.send(HONEST.answer(asked))
+        return True
+
+    figures = UpstreamFigures()
+    async with origin(script) as server, opened(server.url, figures=figures, connect=False) as source:
+        async with trio.open_nursery() as nursery:
+            for start in range(4):
+                nursery.start_soon(read_range, source, b"file", start, start + 10, PIN)
+        assert server.connections == 4
+        dead = 4
+        with trio.fail_after(5):
+            assert await read_range(source, b"file", 0, 100, PIN) == BODY[:100]
+        assert (server.connections, dead) == (5, 3)
+        assert figures.retries == 0
+
+
 async def test_interim_answers_are_passed_over_but_not_without_end(no_pauses: None) -> None:
     async def early_hints(asked: Asked, wire: Wire) -> bool:
         await wire.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * hints + HONEST.answer(asked))
