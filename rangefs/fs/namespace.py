@@ -141,6 +141,9 @@ class Namespace:
             await self.asking.within(self.asking.open_s, self._ask(file, self._validate))
             if file.spent:
                 raise Stale("the file has changed")
+        elif not file.opens and file.stat is not None and not file.stale and not file.stat.mirrored:
+            # It was asked for by a HEAD, for its size: that alone is not worth a row in the cache, an open file is.
+            await self._store.note(file.stat, self.asking.wall() - (now - file.validated_at))
         return file.blob
 
     def _vouched_at(self, file: File) -> float:

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.e2e.conftest import MakeMount
 from tests.mounts import RangefsMount
-from tests.servers import Nginx
+from tests.servers import Nginx, PythonHttp
 from tests.serving import Server, draw_port
 from tests.trees import MiB, age, content, first_difference
 
@@ -119,6 +119,25 @@ def test_what_kind_of_root_it_is_is_found_out_later(source: str, server: Server,
         assert first_difference(seen.read_bytes(), CACHED) is None
         if source == "folder":
             assert (mount.path / "cold.bin").read_bytes() == b"cold"
+
+
+def test_a_file_that_was_opened_once_is_there_without_a_server_that_lists_no_sizes(
+    start_server: StartServer, make_mount: MakeMount, www: Path
+) -> None:
+    """Its size came by a HEAD, which vouched for the open that followed within the TTL as well."""
+    (www / "cached.bin").write_bytes(CACHED)
+    age(www)
+    server = start_server(PythonHttp, www)
+    mount = make_mount(server.url, read_timeout="4s")
+    mount.start()
+    assert (mount.path / "cached.bin").stat().st_size == len(CACHED)
+    assert first_difference((mount.path / "cached.bin").read_bytes(), CACHED) is None
+    time.sleep(1.5)  # the last second is a crash's
+    mount.kill()
+    server.stop()
+    mount.expect_log(".")
+    with mount:
+        assert first_difference((mount.path / "cached.bin").read_bytes(), CACHED) is None
 
 
 def mount_in_background(mount: RangefsMount, program: str = "mount") -> tuple[int, str]:
