@@ -11,6 +11,9 @@ landed    a `Flight`, ``landed`` past it  `Store.add`, in the flight's task; or 
 stored    a chunk's id (int)              `Store.on_drop` (evicted, corrupt), `Store.on_replace`
 ========= =============================== ==========================================================
 
+A stored chunk's bytes may be *held* in memory beside it (`Blob.held`), for readers who have not come to them yet: until
+all were read, or the chunk is gone, or memory is needed (`Flights.unhold`). Where a byte is, only the index says.
+
 Invariants
 
 - The index changes only on the trio thread, and only in synchronous steps: a
@@ -23,7 +26,9 @@ Invariants
 - A flight ends in one of two ways: all its range landed, or `failure` is set.
   Its waiters are woken by either; what landed before a failure is kept.
 - Every flight's bytes are reserved from the `Budget` before they are asked for, and
-  released when the index lets go of it.
+  released when the index lets go of it and nothing holds it.
+- What has landed in a buffer is never written again. A buffer is used for another
+  flight only once the last view of it is gone (`Buffers`).
 
 What an ``await`` may break: while a reader waits for a flight, the chunk it
 found may be evicted, the version may be superseded, the flight may fail. It

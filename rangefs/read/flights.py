@@ -2,7 +2,8 @@
 
 Each flight is one task. Its life: wait for memory (a reader's flight) or have
 it already (prefetch) → fetch, resuming after what has landed when the body is
-cut off → hand the bytes to the store → the index forgets the buffer. See the
+cut off → hand the bytes to the store → the index points to the chunk, and what
+nobody has read yet is held beside it. See the
 package's docstring for the states and invariants.
 """
 
