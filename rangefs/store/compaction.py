@@ -57,6 +57,14 @@ class _Run:
         return sum(chunk.length for chunk in self.chunks)
 
 
+@dataclass(slots=True)
+class Waiting:
+    """An object with small chunks: when the last one came, and how much has come since they were last looked at."""
+
+    since: float = 0.0
+    unseen_bytes: int = 0
+
+
 class Compaction:
     """Belongs to the event loop's thread. `consider` is told of each small chunk, `work` is called now and then."""
 
@@ -64,7 +72,7 @@ class Compaction:
         self._parts = parts
         self._room = room
         self._mending = mending
-        self._waiting: dict[int, float] = {}  # object number -> time of its last small chunk
+        self._waiting: dict[int, Waiting] = {}  # by object number
         self._forwards: dict[int, int] = {}
         self.admitted_bytes = 0
         self.merged_bytes = 0
@@ -73,7 +81,9 @@ class Compaction:
         """`length` bytes were added to an object, in one chunk."""
         self.admitted_bytes += length
         if length < SMALL_BYTES:
-            self._waiting[number] = self._parts.now()
+            waiting = self._waiting.setdefault(number, Waiting())
+            waiting.since = self._parts.now()
+            waiting.unseen_bytes += length
 
     def forward(self, chunk_id: int) -> int:
         """The chunk that has the bytes of `chunk_id` now: itself, or what it was merged into."""
@@ -84,10 +94,13 @@ class Compaction:
     async def work(self) -> None:
         """Merge what is due. Cancelled, it leaves off between two runs."""
         now = self._parts.now()
-        for number, added_at in list(self._waiting.items()):
-            rested = now - added_at >= REST_S
+        for number, waiting in list(self._waiting.items()):
+            rested = now - waiting.since >= REST_S
             if rested:
                 del self._waiting[number]
+            elif waiting.unseen_bytes < WHOLE_BYTES:
+                continue  # to look at all chunks of a large object takes milliseconds
+            waiting.unseen_bytes = 0
             for run in self._runs(number, rested):
                 if not await self._merge(run):
                     return
@@ -96,7 +109,9 @@ class Compaction:
         """Neighbours worth merging, within the budget."""
         ledger = self._parts.ledger
         row = ledger.objects.row_of(number)
-        if row is None or ledger.objects.namespace(row) != self._parts.namespace:
+        if row is None or ledger.objects.counts[row] < FEWEST:
+            return []
+        if ledger.objects.namespace(row) != self._parts.namespace:
             return []
         chunks = sorted(
             (chunk for chunk in ledger.chunks_of(row) if chunk.length < SMALL_BYTES and not chunk.ephemeral),

@@ -16,6 +16,7 @@ import trio.testing
 from rangefs.core.figures import CacheFigures
 from rangefs.core.settings import CacheSettings, MiB, MinFree, Sync
 from rangefs.core.versions import Level, Stat, Version
+from rangefs.store.compaction import Waiting
 from rangefs.store.disk import DiskSpace
 from rangefs.store.store import Store
 from rangefs.store.threads import Threads
@@ -150,7 +151,7 @@ async def everything(disk: FaultyDisk, clock: trio.testing.MockClock, sync: Sync
         await store.save_listing(b"folder", b"payload", 5.0)
         assert await store.load_listing(b"folder") in (None, (b"payload", 5.0))
         for number in range(3):
-            store._compaction._waiting[number + 1] = -100.0
+            store._compaction._waiting[number + 1] = Waiting(-100.0)
         await store._compaction.work()
         for number in range(12):
             await add_and_read(store, VERSIONS[3], number * 1000, 100_000)

@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from rangefs.core.figures import CacheFigures
 from rangefs.core.settings import CacheSettings, KiB, MiB, MinFree, Sync
 from rangefs.core.versions import Stat, Version
+from rangefs.store.compaction import Waiting
 from rangefs.store.store import Store
 from rangefs.store.threads import Threads
 from tests.store.memory_disk import MemoryDisk, PowerLoss
@@ -110,7 +111,7 @@ async def play(recording: Recording, actions: Sequence[Action], sync: Sync, cap:
         elif what == "checkpoint":
             await store._keeper.checkpoint()
         elif what == "merge":
-            store._compaction._waiting[number % 4 + 1] = -100.0
+            store._compaction._waiting[number % 4 + 1] = Waiting(-100.0)
             await store._compaction.work()
         elif what == "note":
             await store.note(Stat(version, number), float(number))

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from rangefs.core.figures import CacheFigures
 from rangefs.core.settings import CacheSettings, KiB, MiB, MinFree
 from rangefs.core.versions import Level, Version
+from rangefs.store.compaction import Waiting
 from rangefs.store.disk import PAGE, Disk, DiskSpace, pages
 from rangefs.store.store import Store
 from rangefs.store.threads import Threads
@@ -130,7 +131,7 @@ async def keep_books(disk: MemoryDisk, actions: list[tuple[str, int, int]], cap:
         elif what == "checkpoint":
             await store._keeper.checkpoint()
         else:
-            store._compaction._waiting[index + 1] = -100.0
+            store._compaction._waiting[index + 1] = Waiting(-100.0)
             await store._compaction.work()
         compare_books(disk, store, figures, cap)
     store._parts.ledger.check()
