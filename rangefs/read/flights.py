@@ -258,12 +258,16 @@ class Flights:
             await self.store.discard(shadowed)
 
     def _adopt(self, blob: Blob, flight: Flight, chunk_id: int, end: int) -> list[int]:
-        """Point the index at the chunk, also where small older chunks lie inside it; say which are now unused."""
+        """Point the index at the chunk, also where small older chunks lie inside it; say which are now unused.
+
+        And where something is missing or on its way: a range that an origin without ranges is asked for, and will
+        refuse once the download has gone by.
+        """
         shadowed: list[int] = []
         for piece in blob.index.cover(flight.start, end):
-            if piece.value is flight:
+            if not isinstance(piece.value, int):
                 blob.index.assign(piece.start, piece.end, chunk_id)
-            elif isinstance(piece.value, int) and piece.value != chunk_id:
+            elif piece.value != chunk_id:
                 whole = blob.index.find(piece.start)
                 if whole and flight.start <= whole.start and whole.end <= end:
                     blob.index.assign(piece.start, piece.end, chunk_id)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -441,3 +444,30 @@ async def test_spooling_fetches_a_weak_file_in_one_body(tmp_path: Path, content:
         for at in (9 * MiB, 0, 3 * MiB):
             assert await b.read(blob, at, at + 1000) == content[at : at + 1000]
         assert b.source.asked.count((0, len(content))) == 1
+
+
+async def test_what_a_refused_range_leaves_behind_a_download_is_not_fetched_again(
+    tmp_path: Path, content: bytes
+) -> None:
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        b.source.ranges = False
+        refusing = b.source.fetch
+        late = trio.Event()
+
+        @asynccontextmanager
+        async def refused_late(*asked: Any) -> AsyncIterator[None]:
+            await late.wait()
+            async with refusing(*asked):
+                yield
+
+        b.source.fetch = refused_late  # type: ignore[assignment, method-assign]
+        b.flights.launch(blob, 5 * MiB, 6 * MiB, urgent=True)
+        blob.ranges = False  # somebody else's range was refused already
+        assert await b.read(blob, 0, MiB) == content[:MiB]
+        assert blob.download is not None
+        while not blob.download.over:
+            await trio.sleep(0.01)
+        late.set()
+        assert await b.read(blob, 5 * MiB, 6 * MiB) == content[5 * MiB : 6 * MiB]
+        assert len(b.source.asked) == 2  # the refused range, and one body
