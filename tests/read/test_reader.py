@@ -470,4 +470,4 @@ async def test_what_a_refused_range_leaves_behind_a_download_is_not_fetched_agai
             await trio.sleep(0.01)
         late.set()
         assert await b.read(blob, 5 * MiB, 6 * MiB) == content[5 * MiB : 6 * MiB]
-        assert len(b.source.asked) == 2  # the refused range, and one body
+        assert b.source.asked.count((0, len(content))) == 1
