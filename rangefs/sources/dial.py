@@ -123,4 +123,6 @@ def tls_context(ca_file: Path | None, client_cert: Path | None) -> ssl.SSLContex
     except OSError as error:  # SSLError is one
         raise UsageError(f"can't load {client_cert or ca_file}: {reason(error)}") from error
     context.set_alpn_protocols(["http/1.1"])
+    # Python 3.11.2, Debian 12's, takes every end of a connection for TLS's own goodbye. Constant: OpenSSL 3 and later.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     return context
