@@ -19,6 +19,10 @@ from rangefs.sources.streams import ByteStream
 CIPHER_BYTES = 256 * KiB
 
 
+# How Python 3.11.2 calls an `ssl.SSLEOFError`.
+UNEXPECTED_EOF = "UNEXPECTED_EOF_WHILE_READING"
+
+
 class TlsStream:
     """TLS over another `ByteStream`.
 
@@ -83,10 +87,10 @@ class TlsStream:
             raise
         except ssl.SSLZeroReturnError:
             return 0
-        except ssl.SSLEOFError:
-            self.cut_off = True
-            return 0
         except ssl.SSLError as error:
+            if isinstance(error, ssl.SSLEOFError) or error.reason == UNEXPECTED_EOF:
+                self.cut_off = True
+                return 0
             raise trio.BrokenResourceError(error.reason or "TLS failed") from error
 
     def send_now(self, data: bytes) -> int:
