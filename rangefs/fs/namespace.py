@@ -105,9 +105,11 @@ class Namespace:
                 self._nursery.start_soon(self._answer, node, node.question, self._learn)
 
     async def _learn(self, file: File) -> None:
+        cached = await self.known(file)
+        patience_s = self.asking.open_s if cached is None else self.asking.patience_s
         try:
-            seen = await self._source.stat(file.key)
-            if seen.mirrored and (cached := await self.known(file)):
+            seen = await self.asking.within(patience_s, self._source.stat(file.key))
+            if seen.mirrored and cached is not None:
                 await self._check_stand_in(file, cached, seen)
             self.asking.answered()
             self._pinned(file, seen)
