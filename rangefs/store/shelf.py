@@ -235,7 +235,7 @@ class Shelf:
     def __init__(self, disk: Disk, limit: int) -> None:
         self._disk = disk
         self._limit = limit
-        self.scratch = memoryview(bytearray(SCRATCH))
+        self.scratch = memoryview(mmap.mmap(-1, SCRATCH))
         self._open: OrderedDict[int, OpenChunk] = OrderedDict()
 
     def __len__(self) -> int:
