@@ -35,6 +35,8 @@ EMPTY_BODIES = 6
 WRITERS = 3
 # Less than this is written by way of the page cache: a direct write costs a wait for the disk.
 DIRECT_MIN = 256 << 10
+# And so is all, while more than this part of the budget waits for a disk that can't keep up.
+BACKLOG = 4
 # A flight given up early keeps what landed if it is worth a file.
 WORTH_KEEPING = 64 << 10
 # Stored bytes that no reader has come for in this time make room for what is fetched ahead for others.
@@ -228,12 +230,17 @@ class Flights:
             with trio.CancelScope(shield=True):  # half a write helps nobody: finish what has begun
                 await self._add(blob, flight, version, end)
 
+    @property
+    def _lagging(self) -> bool:
+        """Does so much wait for the disk that the page cache should take it?"""
+        return sum(flight.reserved for flight in self._queued) > self.budget.limit_bytes // BACKLOG
+
     async def _add(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
         chunk = await self.store.add(
             version,
             flight.start,
             flight.view(flight.start, end),
-            end - flight.start >= DIRECT_MIN and self.budget.spare() > 0,
+            end - flight.start >= DIRECT_MIN and not self._lagging,
         )
         if chunk is None and blob.closed:
             self._forget(blob, flight)
