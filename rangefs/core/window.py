@@ -72,6 +72,7 @@ class Stream:
     window    how far past `position` to have bytes on their way
     worth     how far it may reach from `begin` and still be worth fetching whole
     demanded  one past the furthest piece that was asked for because a reader waited
+    asked     one past the furthest byte that was asked for ahead
     """
 
     begin: int
@@ -80,6 +81,7 @@ class Stream:
     window: int = 0
     worth: int = 0
     demanded: int = 0
+    asked: int = 0
 
     @property
     def sparse(self) -> bool:
@@ -99,12 +101,14 @@ class Advice:
 
     start, end  the demand: the bytes asked, rounded out, a whole piece for a stream that had nothing ahead of it; the
                 reader waits for its part of it only
-    ahead       fetch up to this offset in the background (``ahead <= end``: nothing)
+    since       what lies before this was asked for ahead already; where a reader waits it is looked at again
+    ahead       fetch up to this offset in the background (``ahead <= since``: nothing)
     piece       how large one range of the background part should be, in bytes
     """
 
     start: int
     end: int
+    since: int
     ahead: int
     piece: int
 
@@ -124,25 +128,31 @@ class Window:
         limit  bytes that may ever be in flight ahead of readers, from the memory budget
         """
         if size <= WHOLE:
-            return Advice(0, size, 0, PIECE_MIN)
+            return Advice(0, size, size, 0, PIECE_MIN)
         stream = self._continue(start, end)
         if stream is None:
             first = Stream(start, _down(start), 0, FIRST if start == 0 else 0)
             first.take(start, end)
             self._streams = [*self._streams[-STREAMS + 1 :], first]
-            return Advice(_down(start), min(_up(max(end, first.window)), size), 0, PIECE_MIN)
+            return _demand(start, max(end, first.window), size)
         if waits:
             stream.window = max(stream.window, GROWTH * stream.read)
         stream.window = max(stream.window, min(2 * PIECE_MAX, stream.read))
         if stream.sparse or stream.window < PIECE_MIN:
-            return Advice(_down(start), min(_up(end), size), 0, PIECE_MIN)
+            return _demand(start, end, size)
         piece = _up(max(stream.window, stream.read) // PIECES)
         piece = max(PIECE_MIN, min(PIECE_MAX, _down(limit // PIECES_MIN), piece))
         ahead = min(stream.position + min(stream.window, limit), size)
         demand_end = end
         if waits and stream.window >= 2 * PIECE_MIN and end > stream.demanded:
             demand_end = stream.demanded = max(end, _down(start) + piece)
-        return Advice(_down(start), min(_up(demand_end), size), ahead, piece)
+        demand_end = min(_up(demand_end), size)
+        return Advice(_down(start), demand_end, demand_end if waits else max(demand_end, stream.asked), ahead, piece)
+
+    def asked(self, until: int) -> None:
+        """As advised last, all up to here has been asked for."""
+        if self._streams:
+            self._streams[-1].asked = until
 
     def _continue(self, start: int, end: int) -> Stream | None:
         """The stream that this read continues, moved on; None for a new one."""
@@ -154,6 +164,12 @@ class Window:
                     self._streams.append(self._streams.pop(i))
                 return stream
         return None
+
+
+def _demand(start: int, end: int, size: int) -> Advice:
+    """The bytes asked, in whole blocks, and nothing ahead."""
+    end = min(_up(end), size)
+    return Advice(_down(start), end, end, 0, PIECE_MIN)
 
 
 def _down(offset: int) -> int:

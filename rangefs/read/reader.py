@@ -265,10 +265,11 @@ class Reader:
         advice = blob.window.advise(start, end, size, waits, room)
         for span in requests(blob.index, advice.start, advice.end):
             self._flights.launch(blob, span.start, span.end, urgent=True)
-        self._ahead(blob, advice.end, advice.ahead, advice.piece, size)
+        if advice.since < advice.ahead:
+            blob.window.asked(self._ahead(blob, advice.since, advice.ahead, advice.piece, size))
 
-    def _ahead(self, blob: Blob, here: int, until: int, piece: int, size: int) -> None:
-        """Fetch ``[here, until)`` in the background, in whole pieces, as far as memory allows."""
+    def _ahead(self, blob: Blob, here: int, until: int, piece: int, size: int) -> int:
+        """Fetch ``[here, until)`` in the background, in whole pieces, as far as memory allows. Returns how far."""
         while here < until:
             found = blob.index.find(here)
             if found is not None:
@@ -276,11 +277,12 @@ class Reader:
                 continue
             end = min(here + piece, size)
             if end > until and end != size:
-                return
+                break
             span = requests(blob.index, here, end)[0]
             if self._flights.launch(blob, span.start, span.end, urgent=False) is None:
-                return
+                break
             here = span.end
+        return here
 
     async def _download(self, blob: Blob, offset: int) -> int:
         """Wait until a download has brought `offset`, beginning one if need be: 1 if so."""

@@ -24,7 +24,7 @@ from itertools import count
 
 from rangefs.core.intervals import IntervalMap
 from rangefs.core.plan import requests
-from rangefs.core.window import Window
+from rangefs.core.window import Advice, Window
 
 MiB = 1 << 20
 CHUNK = 0  # what the index says of stored bytes; anything else is a `Fetch`
@@ -199,7 +199,12 @@ class Simulation:
         advice = self._windows[file].advise(span.start, span.end, self.size, waits, self.room)
         for missing in requests(index, advice.start, advice.end):
             self._launch(file, missing.start, missing.end, urgent=True)
-        here, until = advice.end, advice.ahead
+        if advice.since < advice.ahead:
+            self._windows[file].asked(self._fetch_ahead(file, advice))
+
+    def _fetch_ahead(self, file: int, advice: Advice) -> int:
+        index = self._indexes[file]
+        here, until = advice.since, advice.ahead
         while here < until:
             found = index.find(here)
             if found is not None:
@@ -207,11 +212,12 @@ class Simulation:
                 continue
             end = min(here + advice.piece, self.size)
             if end > until and end != self.size:
-                return
+                break
             missing = requests(index, here, end)[0]
             if not self._launch(file, missing.start, missing.end, urgent=False):
-                return
+                break
             here = missing.end
+        return here
 
     # -- memory and connections (rangefs.read.budget, rangefs.sources.gate) --------------
 
