@@ -25,7 +25,8 @@ T = TypeVar("T")
 # A silent origin counts as failing after this where there is a cached version to show instead (SEMANTICS §5).
 VALIDATE_S = 2.0
 # …and after this while it is known to fail: each part of a path would cost its own `VALIDATE_S` otherwise. A live
-# upstream that has come back meanwhile still has the time to say so.
+# upstream that has come back meanwhile still has the time to say so. (Not where there are mirrors: one of them may well
+# answer, from further away than that, and what hangs is not asked again and again, but left out by its breaker.)
 VALIDATE_AGAIN_S = 0.2
 # After a failure, what is stale is shown for this long before upstream is asked again.
 PAUSE_S = 5.0
@@ -55,6 +56,7 @@ class Asking:
         self.open_s = settings.upstream.open_timeout_s
         self.read_s = settings.upstream.read_timeout_s
         self.stale_s = settings.stale_if_error_s
+        self._again_s = VALIDATE_S if settings.mirrors else VALIDATE_AGAIN_S
         self.clock = clock
         self.wall = wall
         self._troubled = trio.Event()
@@ -100,7 +102,7 @@ class Asking:
     def patience_s(self) -> float:
         """How long to wait for upstream where there is something stale to show."""
         failing = self.trouble is not None and self.clock() - self._failed_at < PAUSE_S
-        return VALIDATE_AGAIN_S if failing else VALIDATE_S
+        return self._again_s if failing else VALIDATE_S
 
     @property
     def reason(self) -> str | None:

@@ -162,22 +162,23 @@ class Folders:
             folder.recalled = True
 
     async def _relist(self, folder: Folder) -> None:
+        asked_at = self._asking.clock()
         listing = await self._source.list(folder.key)
         self._asking.answered()
         known, now = folder.listing, self._asking.clock()
         if not listing.mirrored:
-            self._update(folder, listing, now)
+            self._update(folder, listing, now, asked_at)
             await self._store.save_listing(folder.key, kept.encode(listing), self._asking.wall())
         elif known is None or known.mirrored or not self._asking.tolerable(folder.listed_at):
-            self._update(folder, listing, now)
+            self._update(folder, listing, now, asked_at)
         else:  # what the primary has said holds; a mirror may only add to it
             recalled, listed_at = folder.recalled, folder.listed_at
-            self._update(folder, known.with_more(listing), listed_at)
+            self._update(folder, known.with_more(listing), listed_at, listed_at)
             folder.stale, folder.asked_at, folder.recalled = True, now, recalled
 
-    def _update(self, folder: Folder, listing: Listing, now: float) -> None:
+    def _update(self, folder: Folder, listing: Listing, now: float, asked_at: float) -> None:
         known = dict(folder.children)
-        for name in self._tree.update(folder, listing, now):
+        for name in self._tree.update(folder, listing, now, asked_at):
             node = known[name]
             if isinstance(node, File) and node.blob is not None and node.blob.stat is not None:
                 self._reader.doubt(node.blob)

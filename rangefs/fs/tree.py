@@ -95,6 +95,7 @@ class File:
     stale           it is shown past its TTL because upstream fails
     unsized         upstream does not say how long it is
     opens           open handles
+    succeeds        it took the place of what the folder's listing still shows: forgotten, it would be that again
     """
 
     ino: int
@@ -111,6 +112,7 @@ class File:
     spent: bool = False
     stale: bool = False
     unsized: bool = False
+    succeeds: bool = False
     question: Question | None = None
 
     @property
@@ -154,16 +156,26 @@ class Tree:
         assert isinstance(new, File)
         new.blob = Blob(entry, stat)
         new.unsized = stat.version.size is None
+        new.succeeds = True  # the kernel looks a changed name up twice, and may forget the first answer in between
         self._prune(file)
 
-    def update(self, folder: Folder, listing: Listing, now: float) -> list[bytes]:
-        """A newer listing: returns the names that stand for something else now, or for nothing."""
+    def update(self, folder: Folder, listing: Listing, now: float, asked_at: float | None = None) -> list[bytes]:
+        """A newer listing: returns the names that stand for something else now, or for nothing.
+
+        asked_at  before it came: what upstream has said of single files since then is newer
+        """
+        since = now if asked_at is None else asked_at
         folder.listing, folder.listed_at, folder.stale, folder.recalled, folder.asked = listing, now, False, False, 0
         folder.walk = folder.places = None
         changed = []
         for name, node in list(folder.children.items()):
             entry = listing.by_name.get(name)
+            if entry is not None and _newer(node, entry, since):
+                continue
             if entry is not None and _still(node, entry):
+                if isinstance(node, File) and node.succeeds:
+                    node.succeeds = False
+                    self._prune(node)
                 continue
             changed.append(name)
             del folder.children[name]
@@ -201,7 +213,7 @@ class Tree:
     def _prune(self, node: Node) -> None:
         """Drop it, and then its folder, if nothing needs it any more."""
         while node.lookups <= 0 and node.parent is not None:
-            if (isinstance(node, Folder) and node.children) or (isinstance(node, File) and node.opens):
+            if node.children if isinstance(node, Folder) else node.opens or (node.succeeds and not node.spent):
                 return
             parent = node.parent
             self.nodes.pop(node.ino, None)
@@ -225,6 +237,11 @@ def _still(node: Node, entry: Entry) -> bool:
     if node.stat is not None:
         return agrees(entry, node.stat) and not _relisted(node.entry, entry)
     return entry == node.entry or _only_more(node.entry, entry)
+
+
+def _newer(node: Node, entry: Entry, asked_at: float) -> bool:
+    """Is what is known of a file from an answer of its own, that came after the listing was asked for?"""
+    return isinstance(node, File) and not node.spent and node.key == entry.key and node.validated_at > asked_at
 
 
 def _relisted(old: Entry, new: Entry) -> bool:

@@ -14,10 +14,10 @@ from rangefs.fs.freshness import freshness_of
 from rangefs.fs.tree import Folder, Tree
 
 
-def asking_of(offline: bool = False) -> Asking:
+def asking_of(offline: bool = False, mirrors: tuple[str, ...] = ()) -> Asking:
     folder = Path("nowhere")
     settings = MountSettings(
-        "test", folder, CacheSettings(folder), ViewSettings(0, 0), UpstreamSettings(), offline=offline
+        "test", folder, CacheSettings(folder), ViewSettings(0, 0), UpstreamSettings(), mirrors=mirrors, offline=offline
     )
     return Asking(settings, clock=trio.current_time)
 
@@ -43,6 +43,12 @@ async def test_while_upstream_fails_nobody_waits_long_for_it(autojump_clock: obj
     assert asking.patience_s == VALIDATE_S
     asking.failed(Unreachable("no"))
     asking.answered()
+    assert asking.patience_s == VALIDATE_S
+
+
+async def test_while_a_primary_fails_a_mirror_has_the_time_to_answer(autojump_clock: object) -> None:
+    asking = asking_of(mirrors=("http://far.example/",))
+    asking.was_silent(VALIDATE_S)
     assert asking.patience_s == VALIDATE_S
 
 

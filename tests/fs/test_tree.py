@@ -71,6 +71,35 @@ def test_a_coarse_time_that_moves_is_a_change_and_one_that_stays_is_not() -> Non
     assert tree.update(tree.root, Listing((entry(b"a", mtime=120, precision=60 * SECOND),)), 2) == [b"a"]
 
 
+def test_an_answer_about_a_file_outlives_a_listing_that_was_asked_for_before_it() -> None:
+    tree = Tree()
+    old = entry(b"a", mtime=100)
+    first = file_of(tree, old)
+    tree.supersede(first, stat(b"a", 10, 200))
+    second = file_of(tree, old)
+    assert second is not first
+    second.validated_at = 5
+    assert tree.update(tree.root, Listing((old,)), 7, asked_at=4) == []
+    assert file_of(tree, old) is second
+    assert tree.update(tree.root, Listing((old,)), 9, asked_at=6) == [b"a"]
+    assert second.spent
+
+
+def test_a_successor_that_the_kernel_forgets_is_known_until_a_listing_has_it() -> None:
+    tree = Tree()
+    old, new = entry(b"a", mtime=100), entry(b"a", mtime=200)
+    first = file_of(tree, old)
+    tree.update(tree.root, Listing((old,)), 1)
+    tree.supersede(first, stat(b"a", 10, 200))
+    second = file_of(tree, old)
+    second.validated_at = 2
+    tree.remember(second)
+    tree.forget(second.ino, 1)
+    assert file_of(tree, old) is second
+    assert tree.update(tree.root, Listing((new,)), 4, asked_at=3) == []
+    assert list(tree.nodes) == [tree.root.ino]
+
+
 def test_superseding_publishes_the_new_version_under_the_same_name() -> None:
     tree = Tree()
     old = file_of(tree, entry(b"a"))
@@ -79,6 +108,7 @@ def test_superseding_publishes_the_new_version_under_the_same_name() -> None:
     assert new is not old
     assert (new.size, new.mtime_ns) == (99, 200 * SECOND)
     assert new.stat is not None
+    tree.remember(new)
     assert tree.update(tree.root, Listing((entry(b"a", size=99, mtime=200),)), 3) == []
     tree.supersede(old, None)
     assert file_of(tree, entry(b"a")) is new, "an old version's end is not the new one's"
