@@ -83,5 +83,5 @@ azurite() {
   have azurite-blob && return
   have node npm || { have apt-get dpkg-query || die "install Node.js and npm, then run it again"; packages nodejs npm; }
   say "Installing Azurite into $1"
-  npm install --silent --no-audit --no-fund --global --prefix "$1" azurite >/dev/null || die "npm could not install azurite"
+  npm install --silent --no-audit --no-fund --fetch-timeout=60000 --global --prefix "$1" azurite >/dev/null || die "npm could not install azurite"
 }
