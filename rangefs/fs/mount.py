@@ -34,6 +34,7 @@ from rangefs.fs.namespace import Namespace
 from rangefs.fs.operations import Operations
 from rangefs.fs.reaching import reach
 from rangefs.fs.tree import Folder
+from rangefs.fs.turns import Turns
 from rangefs.ops.control import control_path, serve_control
 from rangefs.ops.notify import notifier_from
 from rangefs.ops.status import Identity, State, status_of
@@ -129,7 +130,9 @@ class _Mount:
         if self._absence is not None:
             log.warning("upstream can't be reached, the cache stands in for it: %s", self._absence)
             self._names.asking.failed(self._absence)
-        self._operations = Operations(self._names, self._reader, settings)
+        turns = Turns()
+        turns.install()
+        self._operations = Operations(self._names, self._reader, settings, turns)
 
     def _init(self) -> None:
         """Hand the mount point to the kernel; requests queue there until the loop runs."""

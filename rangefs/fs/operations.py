@@ -25,6 +25,7 @@ from rangefs.core.settings import MountSettings
 from rangefs.errors import NotADirectory, NotFound, RangefsError, ReadOnly, Stale
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.tree import File, Folder, Node
+from rangefs.fs.turns import Turns
 from rangefs.fs.xattrs import names_of, value_of
 from rangefs.read.reader import Bytes, Reader
 
@@ -53,7 +54,7 @@ def answers(
     @functools.wraps(handler)
     async def bounded(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return await handler(self, *args, **kwargs)
+            return await self._turns.answer(handler(self, *args, **kwargs))
         except FUSEError:
             raise
         except RangefsError as exc:
@@ -82,8 +83,9 @@ class Operations(pyfuse3.Operations):
 
     enable_writeback_cache = False
 
-    def __init__(self, namespace: Namespace, reader: Reader, settings: MountSettings) -> None:
+    def __init__(self, namespace: Namespace, reader: Reader, settings: MountSettings, turns: Turns) -> None:
         super().__init__()
+        self._turns = turns
         self._names = namespace
         self._nodes = namespace.tree.nodes
         self._reader = reader
