@@ -95,7 +95,7 @@ class Stream:
         self.read += end - start
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `intervals.Segment`: each read makes one
 class Advice:
     """What to fetch for one read.
 

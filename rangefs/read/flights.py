@@ -16,6 +16,8 @@ from collections.abc import Callable
 import trio
 
 from rangefs.core.figures import Figures
+from rangefs.core.outlet import Outlet
+from rangefs.core.pace import Pace
 from rangefs.core.versions import Level, Version
 from rangefs.errors import Broken, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
@@ -31,11 +33,12 @@ log = logging.getLogger(__name__)
 # Bodies cut off one after another before a byte has landed: then the origin counts as unreachable. The source has
 # its own tries for everything before the body.
 EMPTY_BODIES = 6
-# Large writes to the cache under way at once: more would only queue in the kernel. (The store batches small ones.)
-WRITERS = 3
+# Large writes to the cache under way at once: of the 37 ms that one takes beside a busy reader, 13 are the disk's, the
+# rest is the way to threads and back. (The store batches small ones.)
+WRITERS = 6
 # Less than this is written by way of the page cache: a direct write costs a wait for the disk.
 DIRECT_MIN = 256 << 10
-# And so is all, while more than this part of the budget waits for a disk that can't keep up.
+# And what is larger where that is faster, while more than this part of the budget waits for a disk that can't keep up.
 BACKLOG = 4
 # A flight given up early keeps what landed if it is worth a file.
 WORTH_KEEPING = 64 << 10
@@ -69,6 +72,9 @@ class Flights:
         self.buffers = Buffers(memory_bytes // IDLE_BUFFERS)
         self.timeout_s = timeout_s
         self.landed_at = clock()  #: when a byte has last arrived
+        self.pace = Pace()
+        self._landed_bytes = 0
+        self._outlet = Outlet()
         self.max_full_bytes = 0
         self.loose = Level.NONE
         self.clock = clock
@@ -156,8 +162,9 @@ class Flights:
         """Fetch until all has landed, resuming after a body that was cut off."""
         empty = 0
         while flight.landed < flight.end:
-            before = flight.landed
+            before, asked_at = flight.landed, self.clock()
             async with self.source.fetch(blob.key, before, flight.end, blob.version, flight.ticket) as body:
+                head_at, others = self.clock(), self._landed_bytes
                 blob.pin(body.stat)
                 size = body.stat.version.size
                 if size is not None:
@@ -167,8 +174,11 @@ class Flights:
                 try:
                     while count := await body.readinto(flight.room):
                         flight.land(count)
+                        self._landed_bytes += count
                         self.landed_at = self.clock()
                         flight.scope.deadline = self.landed_at + self.timeout_s
+                    took = head_at - asked_at, self.landed_at - head_at
+                    self.pace.landed(flight.landed - before, *took, self._landed_bytes - others, self.landed_at)
                 except Unreachable:
                     empty = 0 if flight.landed > before else empty + 1
                     if empty >= EMPTY_BODIES:
@@ -236,12 +246,11 @@ class Flights:
         return sum(flight.reserved for flight in self._queued) > self.budget.limit_bytes // BACKLOG
 
     async def _add(self, blob: Blob, flight: Flight, version: Version, end: int) -> None:
-        chunk = await self.store.add(
-            version,
-            flight.start,
-            flight.view(flight.start, end),
-            end - flight.start >= DIRECT_MIN and not self._lagging,
-        )
+        length, began = end - flight.start, self.clock()
+        direct = length >= DIRECT_MIN and self._outlet.direct(self._lagging)
+        chunk = await self.store.add(version, flight.start, flight.view(flight.start, end), direct)
+        if length >= DIRECT_MIN:
+            self._outlet.wrote(direct, length, self.clock() - began)
         if chunk is None and blob.closed:
             self._forget(blob, flight)
             return

@@ -14,6 +14,7 @@ import trio
 
 from rangefs.core.figures import Figures
 from rangefs.core.histogram import DurationHistogram
+from rangefs.core.intervals import Segment
 from rangefs.core.plan import requests
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
@@ -153,7 +154,7 @@ class Reader:
             data = stored
             self._count_hit(blob, found.value, start, end)
         if not blob.complete:
-            self._advance(blob, start, end, waits=False)
+            self._advance(blob, start, end, found)
         return data
 
     async def read(self, blob: Blob, start: int, end: int) -> Bytes:
@@ -179,7 +180,7 @@ class Reader:
         raise DeadlineExceeded(f"{self._flights.source.url(blob.key)}: read took longer than {self._timeout_s:g} s")
 
     async def _collect(self, blob: Blob, start: int, end: int) -> Bytes:
-        self._advance(blob, start, end, waits=True)
+        self._advance(blob, start, end)
         parts: list[Bytes] = []
         here, downloads = start, 0
         while here < (end if blob.size is None else min(end, blob.size)):
@@ -188,7 +189,7 @@ class Reader:
                 if blob.superseded:
                     raise Stale("the file has changed", blob.successor)
                 if blob.ranges and blob.size is not None:
-                    self._advance(blob, here, end, waits=True)
+                    self._advance(blob, here, end)
                 else:
                     downloads += await self._download(blob, here)
                     if downloads > DOWNLOADS:
@@ -256,15 +257,19 @@ class Reader:
 
     # -- fetching ----------------------------------------------------------------
 
-    def _advance(self, blob: Blob, start: int, end: int, waits: bool) -> None:
-        """Launch what is missing of ``[start, end)``, and the window ahead."""
+    def _advance(self, blob: Blob, start: int, end: int, found: Segment[int | Flight] | None = None) -> None:
+        """Launch what is missing of ``[start, end)``, and the window ahead.
+
+        found  where all of it is, if it is here already; None if its reader has to wait
+        """
         size = blob.size
         if size is None or not blob.ranges or blob.superseded:
             return
-        room = min(self._flights.budget.ahead_bytes, self._store.ahead_bytes)
-        advice = blob.window.advise(start, end, size, waits, room)
-        for span in requests(blob.index, advice.start, advice.end):
-            self._flights.launch(blob, span.start, span.end, urgent=True)
+        room = int(min(self._flights.budget.ahead_bytes, self._store.ahead_bytes, self._flights.pace.reach_bytes))
+        advice = blob.window.advise(start, end, size, found is None, room)
+        if found is None or advice.start < found.start or advice.end > found.end:
+            for span in requests(blob.index, advice.start, advice.end):
+                self._flights.launch(blob, span.start, span.end, urgent=True)
         if advice.since < advice.ahead:
             blob.window.asked(self._ahead(blob, advice.since, advice.ahead, advice.piece, size))
 

@@ -1,0 +1,49 @@
+"""Which way to the disk is taken, and when that is found out anew."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rangefs.core.outlet import TRY_EACH, Outlet
+
+MiB = 1 << 20
+
+
+def used(outlet: Outlet, direct_s: float, through_s: float, writes: int) -> list[bool]:
+    """What is chosen for so many writes of a MiB while the disk lags, each taking its way's time."""
+    choices = []
+    for _ in range(writes):
+        direct = outlet.direct(lagging=True)
+        outlet.wrote(direct, MiB, direct_s if direct else through_s)
+        choices.append(direct)
+    return choices
+
+
+def test_a_disk_that_keeps_up_is_written_past_the_page_cache_whatever_was_measured() -> None:
+    outlet = Outlet()
+    outlet.wrote(True, MiB, 1.0)
+    outlet.wrote(False, MiB, 0.001)
+    assert outlet.direct(lagging=False)
+
+
+@given(st.floats(1e-4, 1.0), st.floats(1.1, 100.0))
+def test_where_the_disk_lags_the_faster_way_takes_nearly_all(fast_s: float, factor: float) -> None:
+    for direct_s, through_s in ((fast_s, fast_s * factor), (fast_s * factor, fast_s)):
+        choices = used(Outlet(), direct_s, through_s, 20 * TRY_EACH)
+        slower = choices.count(direct_s > through_s)
+        assert 1 <= slower <= 2 + len(choices) // TRY_EACH
+
+
+def test_before_anything_was_measured_one_write_tries_the_page_cache_and_the_others_do_not_follow_it() -> None:
+    outlet = Outlet()
+    assert [outlet.direct(lagging=True) for _ in range(8)] == [False] + [True] * 7
+
+
+def test_a_way_that_has_become_the_faster_one_is_found() -> None:
+    outlet = Outlet()
+    used(outlet, direct_s=0.001, through_s=0.01, writes=200)
+    choices = used(outlet, direct_s=0.1, through_s=0.01, writes=200)
+    assert choices[-TRY_EACH:].count(False) >= TRY_EACH - 1
+    choices = used(outlet, direct_s=0.001, through_s=0.01, writes=20 * TRY_EACH)
+    assert choices[-TRY_EACH:].count(True) >= TRY_EACH - 1
