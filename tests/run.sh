@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 prerequisites
 wanted=()
 have nginx || wanted+=(nginx-light)
+[ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || wanted+=(libnginx-mod-http-dav-ext)
 have apache2 || have httpd || wanted+=(apache2-bin)
 have lighttpd || wanted+=(lighttpd)
 have curl || wanted+=(curl)

@@ -162,9 +162,9 @@ class Flights:
         """Fetch until all has landed, resuming after a body that was cut off."""
         empty = 0
         while flight.landed < flight.end:
-            before, asked_at = flight.landed, self.clock()
+            before, asked_at, others = flight.landed, self.clock(), self._landed_bytes
             async with self.source.fetch(blob.key, before, flight.end, blob.version, flight.ticket) as body:
-                head_at, others = self.clock(), self._landed_bytes
+                head_at = self.clock()
                 blob.pin(body.stat)
                 size = body.stat.version.size
                 if size is not None:
@@ -177,7 +177,7 @@ class Flights:
                         self._landed_bytes += count
                         self.landed_at = self.clock()
                         flight.scope.deadline = self.landed_at + self.timeout_s
-                    took = head_at - asked_at, self.landed_at - head_at
+                    took = head_at - asked_at, self.landed_at - asked_at
                     self.pace.landed(flight.landed - before, *took, self._landed_bytes - others, self.landed_at)
                 except Unreachable:
                     empty = 0 if flight.landed > before else empty + 1

@@ -8,6 +8,7 @@ read cost more than the read (25 µs of 40, 2026-11).
 from __future__ import annotations
 
 import os
+import socket
 from typing import Protocol
 
 import trio
@@ -23,6 +24,9 @@ class ByteStream(Protocol):
     @property
     def cut_off(self) -> bool:
         """Has it ended without the goodbye that its kind of stream has?"""
+
+    def wake_at(self, count: int) -> None:
+        """From now on it is worth waking up whoever waits for `count` bytes, or the end; 1 at first. Only a wish."""
 
     def receive_now(self, buffer: memoryview) -> int | None:
         """What is here, into `buffer` (not empty): how many bytes, 0 at the end; None where one has to wait."""
@@ -46,10 +50,16 @@ class PlainStream:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
+        self._enough = 1
 
     @property
     def socket(self) -> trio.socket.SocketType:
         return self._stream.socket
+
+    def wake_at(self, count: int) -> None:
+        if count != self._enough:
+            self._enough = count
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)  # socket(7), tcp(7)
 
     def receive_now(self, buffer: memoryview) -> int | None:
         try:

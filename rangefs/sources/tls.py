@@ -59,6 +59,9 @@ class TlsStream:
     def socket(self) -> trio.socket.SocketType:
         return self._transport.socket
 
+    def wake_at(self, count: int) -> None:
+        """Bytes of the body are not those of the socket."""
+
     def receive_now(self, buffer: memoryview) -> int | None:
         return None  # what has come may have to be answered first
 

@@ -10,6 +10,7 @@ stay: into the memory of whoever fetches.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 import h11
 import httpx
@@ -27,9 +28,17 @@ READ_BYTES = 16 * KiB
 # the second it is the others' turn.
 RECEIVE_MAX_BYTES = 1024 * KiB
 TURN_BYTES = 256 * KiB
+# A body that comes fast is looked at this often, not at each packet: 128 KiB at a time, as one of sixteen connections
+# brings them, cost a third of the processor's time of a stream over 30 ms. Not above half of what the kernel holds.
+NAP_S = 0.01
+NAP_MAX_BYTES = 512 * KiB
 HEAD_LIMIT_BYTES = 100 * KiB  # as httpcore's; Apache and nginx send 8 KiB at most
 # 100 and 103 answers before the real one: a server that sends more of them is playing.
 INTERIM_LIMIT = 16
+
+
+def _one() -> int:
+    return 1
 
 
 class State(enum.Enum):
@@ -57,6 +66,8 @@ class Connection:
         self._left: int | None = None  # bytes of a sized body still to come; None where h11 frames it
         self._scratch = memoryview(bytearray(READ_BYTES))
         self._turn = 0  # bytes read since the others last had their turn
+        self._body_since = 0.0  # when its head was read
+        self._body_bytes = 0  # of it that were received since then
         self._first = b""  # bytes of the body that are here already: what came with the head, what h11 gave
         self._keep = False
         self._until_close = False
@@ -96,6 +107,7 @@ class Connection:
         head = await self._head()
         self._frame(method, head)
         self._stall_s, self.longest_silence_s = body_stall_s, 0.0
+        self._body_since, self._body_bytes = trio.current_time(), 0
         self.state = State.ASKED
         return head
 
@@ -115,6 +127,7 @@ class Connection:
         if count:
             self.state = State.ASKED
         elif self._keep:
+            self._stream.wake_at(1)  # `good` is to see whatever comes
             self.state = State.IDLE
             self.idle_since = since_boot()
         return count
@@ -147,10 +160,18 @@ class Connection:
             return 0
         if self._first:
             return self._take_first(buffer)
-        count = await self._receive(buffer)
+        count = await self._receive(buffer, self._enough)
         if not count:
             raise httpx.RemoteProtocolError(f"closed {self._left} bytes before the end of the body")
+        self._body_bytes += count
         return count
+
+    def _enough(self) -> int:
+        """How many of the bytes that are left are worth waking up for: those of `NAP_S`, at the rate so far."""
+        assert self._left is not None
+        seconds = trio.current_time() - self._body_since
+        enough = int(NAP_S * self._body_bytes / seconds) if seconds > NAP_S / 10 else 1
+        return min(max(enough, 1), NAP_MAX_BYTES, self._left)
 
     async def _read_framed(self, buffer: memoryview) -> int:
         """Chunked, or up to the end of the connection."""
@@ -185,8 +206,11 @@ class Connection:
         assert event is not h11.NEED_DATA
         return event  # type: ignore[return-value]
 
-    async def _receive(self, buffer: memoryview) -> int:
-        """The next bytes of the stream: how many, 0 at its end."""
+    async def _receive(self, buffer: memoryview, enough: Callable[[], int] = _one) -> int:
+        """The next bytes of the stream: how many, 0 at its end.
+
+        enough  how many are worth waking up for, where one has to wait
+        """
         try:
             count = self._stream.receive_now(buffer[:RECEIVE_MAX_BYTES])
             if count is not None:
@@ -196,9 +220,12 @@ class Connection:
                     await trio.lowlevel.checkpoint()
                 return count
             began = trio.current_time()
+            self._stream.wake_at(enough())
             with trio.move_on_after(self._stall_s):
                 count = await self._stream.receive_into(buffer)
                 self.longest_silence_s = max(self.longest_silence_s, trio.current_time() - began)
+                return count
+            if count := self._stream.receive_now(buffer):  # less than was worth waking up for
                 return count
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpx.ReadError(reason(error)) from error

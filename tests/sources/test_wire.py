@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, Denied, Unreachable, UsageError
+from rangefs.sources.streams import PlainStream
 from rangefs.sources.urls import Origin
 from rangefs.sources.web import WebSource
 from rangefs.sources.wire import Connection, State
@@ -186,6 +189,7 @@ class Pieces:
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = deque(piece for piece in pieces if piece)
         self._looks = 0
+        self._wish = 1
 
     def receive_now(self, buffer: memoryview) -> int | None:
         self._looks += 1
@@ -193,6 +197,7 @@ class Pieces:
 
     async def receive_into(self, buffer: memoryview) -> int:
         await trio.lowlevel.checkpoint()
+        assert self._wish <= max(1, sum(map(len, self._pieces))), "a socket would wait for ever"
         return self._next(buffer)
 
     def _next(self, buffer: memoryview) -> int:
@@ -202,6 +207,9 @@ class Pieces:
         count = min(len(piece), len(buffer))
         buffer[:count] = piece[:count]
         return count
+
+    def wake_at(self, count: int) -> None:
+        self._wish = count
 
     def send_now(self, data: bytes) -> int:
         return len(data) // 2
@@ -324,3 +332,88 @@ def test_a_proxy_must_be_a_web_proxy() -> None:
     for proxy in ("socks5://localhost:1080", "localhost:8080", "http://user:pw@host/"):
         with pytest.raises(UsageError):
             WebSource("http://host/", UpstreamSettings(proxy=proxy), UpstreamFigures())
+
+
+# -- naps: a fast body is looked at a few times, not at each packet ---------------------
+
+
+@asynccontextmanager
+async def talking(serve: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[Connection]:
+    """A connection to a server on loopback that reads one request and then does as told."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):  # the test has seen enough
+            await stream.receive_some()
+            await serve(stream)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        stream = PlainStream(await trio.open_tcp_stream("127.0.0.1", port))
+        connection = Connection(stream, Origin("http", "127.0.0.1", port))
+        yield connection
+        await connection.aclose()
+        nursery.cancel_scope.cancel()
+
+
+FAST, PACED = 4 << 20, 64 << 10
+
+
+async def paced(stream: trio.SocketStream) -> None:
+    """A head, and 4 MiB at 64 KiB a millisecond or so: fast enough to nap between."""
+    await stream.send_all(b"HTTP/1.1 206 Partial\r\nContent-Length: %d\r\n\r\n" % FAST)
+    for _ in range(FAST // PACED):
+        await stream.send_all(bytes(PACED))
+        await trio.sleep(0.001)
+
+
+async def test_a_fast_body_wakes_its_reader_seldom_and_comes_whole() -> None:
+    buffer, got, reads = memoryview(bytearray(FAST)), 0, 0
+    async with talking(paced) as connection:
+        await connection.ask("GET", b"/", [(b"host", b"host")], 5, 5)
+        with trio.fail_after(10):
+            while count := await connection.readinto(buffer[got:] or buffer):
+                got, reads = got + count, reads + 1
+        assert got == FAST
+        assert connection.good
+    assert reads <= FAST // PACED // 2
+
+
+async def test_what_has_come_before_a_silence_is_not_lost_in_a_nap() -> None:
+    async def then_silent(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 206 Partial\r\nContent-Length: %d\r\n\r\n" % (2 * FAST))
+        for _ in range(FAST // PACED):
+            await stream.send_all(bytes(PACED))
+            await trio.sleep(0.001)
+        await stream.send_all(b"last words")
+        await trio.sleep_forever()
+
+    buffer, got, silent = memoryview(bytearray(2 * FAST)), 0, False
+    async with talking(then_silent) as connection:
+        await connection.ask("GET", b"/", [(b"host", b"host")], 5, 0.3)
+        with trio.fail_after(10):
+            while not silent:
+                try:
+                    got += await connection.readinto(buffer[got:])
+                except httpx.ReadTimeout:
+                    silent = True
+    assert got == FAST + len(b"last words")
+
+
+async def test_an_idle_connection_notices_a_single_byte_that_nobody_asked_for() -> None:
+    async def one_too_many(stream: trio.SocketStream) -> None:
+        await paced(stream)
+        await go.wait()
+        await stream.send_all(b"!")
+        await trio.sleep_forever()
+
+    go, buffer = trio.Event(), memoryview(bytearray(FAST))
+    async with talking(one_too_many) as connection:
+        await connection.ask("GET", b"/", [(b"host", b"host")], 5, 5)
+        while await connection.readinto(buffer):
+            pass
+        assert connection.good
+        go.set()
+        with trio.fail_after(5):
+            while connection.good:
+                await trio.sleep(0.001)
