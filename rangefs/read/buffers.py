@@ -23,12 +23,18 @@ SLAB_MIN = 64 << 10
 
 
 class Buffers:
-    """Hands out memory for bodies. What is idle is kept for the next, up to `idle_limit_bytes`."""
+    """Hands out memory for bodies, and keeps what comes back for the next.
 
-    def __init__(self, idle_limit_bytes: int) -> None:
-        self._idle_limit_bytes = idle_limit_bytes
+    limit_bytes  idle ones are given back to the kernel while they and those in use are more together
+    rest_bytes   and down to this where none is in use
+    """
+
+    def __init__(self, limit_bytes: int, rest_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._rest_bytes = rest_bytes
+        self.leased_bytes = 0
         self.idle_bytes = 0
-        self._idle: dict[int, list[mmap.mmap]] = {}  # by size
+        self._idle: dict[int, list[mmap.mmap]] = {}  # by size, none empty
         self._leases: dict[int, tuple[mmap.mmap, object]] = {}  # and the weak reference, which must live to be called
         self._leased = 0
         self._ended: deque[int] = deque()  # by whoever let go last, perhaps another thread
@@ -39,12 +45,12 @@ class Buffers:
             return memoryview(bytearray(size_bytes))
         self.take_back()
         size = _rounded(size_bytes)
-        idle = self._idle.get(size)
-        if idle:
-            self.idle_bytes -= size
-            slab = idle.pop()
+        if size in self._idle:
+            slab = self._unidle(size)
         else:
+            self._shrink(self._limit_bytes - self.leased_bytes - size)
             slab = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.leased_bytes += size
         lease = (ctypes.c_char * size_bytes).from_buffer(slab)
         self._leased += 1
         self._leases[self._leased] = slab, weakref.ref(lease, partial(_append, self._ended, self._leased))
@@ -54,9 +60,22 @@ class Buffers:
         """Look which buffers have ended; give back to the kernel what is too much."""
         while self._ended:
             slab, _ = self._leases.pop(self._ended.popleft())
-            if self.idle_bytes + len(slab) <= self._idle_limit_bytes:
-                self._idle.setdefault(len(slab), []).append(slab)
-                self.idle_bytes += len(slab)
+            self.leased_bytes -= len(slab)
+            self._idle.setdefault(len(slab), []).append(slab)
+            self.idle_bytes += len(slab)
+        self._shrink(self._limit_bytes - self.leased_bytes if self.leased_bytes else self._rest_bytes)
+
+    def _shrink(self, idle_bytes: int) -> None:
+        while self.idle_bytes > max(idle_bytes, 0):
+            self._unidle(next(iter(self._idle)))
+
+    def _unidle(self, size: int) -> mmap.mmap:
+        slabs = self._idle[size]
+        slab = slabs.pop()
+        if not slabs:
+            del self._idle[size]
+        self.idle_bytes -= size
+        return slab
 
 
 def _rounded(size_bytes: int) -> int:

@@ -44,7 +44,7 @@ BACKLOG = 4
 WORTH_KEEPING = 64 << 10
 # Stored bytes that no reader has come for in this time make room for what is fetched ahead for others.
 HELD_S = 2.0
-# Idle buffers that are kept for the next flights, as a part of the budget.
+# Idle buffers that are kept when nothing is under way, as a part of the budget.
 IDLE_BUFFERS = 4
 
 
@@ -69,7 +69,7 @@ class Flights:
         self.source = source
         self.store = store
         self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
-        self.buffers = Buffers(memory_bytes // IDLE_BUFFERS)
+        self.buffers = Buffers(memory_bytes, memory_bytes // IDLE_BUFFERS)
         self.timeout_s = timeout_s
         self.landed_at = clock()  #: when a byte has last arrived
         self.pace = Pace()

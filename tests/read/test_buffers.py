@@ -17,7 +17,7 @@ def address(view: memoryview) -> int:
 
 
 def test_memory_is_given_again_once_the_last_view_is_gone() -> None:
-    buffers = Buffers(1 << 20)
+    buffers = Buffers(1 << 20, 1 << 20)
     first = buffers.take(SLAB_MIN)
     part, where = first[100:200], address(first)
     del first
@@ -29,14 +29,14 @@ def test_memory_is_given_again_once_the_last_view_is_gone() -> None:
 
 
 def test_large_buffers_begin_at_a_page() -> None:
-    buffers = Buffers(1 << 20)
+    buffers = Buffers(1 << 20, 1 << 20)
     assert all(address(buffers.take(size)) % PAGE == 0 for size in (SLAB_MIN, SLAB_MIN + 1, 5 << 20))
 
 
 @given(st.lists(st.tuples(st.integers(1, 3 * SLAB_MIN), st.integers(0, 7)), max_size=40))
-def test_no_two_views_share_memory_and_what_is_idle_is_bounded(steps: list[tuple[int, int]]) -> None:
-    limit = 4 * SLAB_MIN
-    buffers = Buffers(limit)
+def test_no_two_views_share_memory_and_what_is_kept_is_bounded(steps: list[tuple[int, int]]) -> None:
+    limit, rest = 8 * SLAB_MIN, 2 * SLAB_MIN
+    buffers = Buffers(limit, rest)
     held: dict[int, tuple[memoryview, bytes]] = {}
     for number, (size, place) in enumerate(steps):
         held.pop(place, None)
@@ -45,7 +45,12 @@ def test_no_two_views_share_memory_and_what_is_idle_is_bounded(steps: list[tuple
         view[:] = mark = bytes([number % 251]) * size
         held[place] = view, mark
         assert all(view == mark for view, mark in held.values())
-        assert buffers.idle_bytes <= limit
+        assert buffers.idle_bytes == 0 or buffers.idle_bytes + buffers.leased_bytes <= limit
+    view = memoryview(b"")
+    held.clear()
+    buffers.take_back()
+    assert buffers.leased_bytes == 0
+    assert buffers.idle_bytes <= rest
 
 
 @given(st.integers(SLAB_MIN, 32 << 20))
@@ -53,10 +58,17 @@ def test_a_buffer_is_an_eighth_too_large_at_most(size: int) -> None:
     assert size <= _rounded(size) <= size + max(size // 8, SLAB_MIN)
 
 
-def test_what_has_ended_is_given_back_to_the_kernel_beyond_the_limit() -> None:
-    buffers = Buffers(2 * SLAB_MIN)
-    views = [buffers.take(SLAB_MIN) for _ in range(5)]
-    assert buffers.idle_bytes == 0
+def test_what_has_ended_is_kept_while_others_are_in_use_and_given_back_at_rest() -> None:
+    buffers = Buffers(limit_bytes=8 * SLAB_MIN, rest_bytes=2 * SLAB_MIN)
+    views = [buffers.take(SLAB_MIN) for _ in range(10)]
+    assert (buffers.idle_bytes, buffers.leased_bytes) == (0, 10 * SLAB_MIN)
+    del views[3:]
+    buffers.take_back()
+    assert buffers.idle_bytes == 5 * SLAB_MIN, "together no more than the limit"
+    other = buffers.take(3 * SLAB_MIN)
+    assert buffers.idle_bytes == 2 * SLAB_MIN, "another size makes room for itself"
+    del other
     views.clear()
     buffers.take_back()
-    assert buffers.idle_bytes == 2 * SLAB_MIN
+    assert buffers.leased_bytes == 0
+    assert buffers.idle_bytes <= 2 * SLAB_MIN
