@@ -26,6 +26,8 @@ QUEUE_BYTES = 16 * MiB
 MEMORY_S = 10.0
 # A shorter body's time says little about a connection's rate. The first range of a file is as large, and comes alone.
 BODY_MIN = 256 << 10
+# No body is faster: all of it may be there when its head is looked at.
+CLOCK_S = 1e-4
 # Weight of a new body's crowding: one that was held up by something else is no sign.
 FRESH = 1 / 4
 
@@ -70,9 +72,10 @@ class Pace:
         took_s        from asking to its last byte: the head may be looked at late, with half of the body behind it
         others_bytes  what has landed of all ranges in this `took_s`, this one included
         """
-        if size_bytes < BODY_MIN or took_s <= 0:
+        if size_bytes < BODY_MIN:
             return
         first_s = self._first_s.see(first_s, now)
+        took_s = max(took_s, first_s + CLOCK_S)
         alone_s = first_s + size_bytes * self._byte_s.see((took_s - first_s) / size_bytes, now)
         all_byte_s = self._all_byte_s.see(took_s / max(size_bytes, others_bytes), now)
         self._crowding += FRESH * (took_s / alone_s - self._crowding)
