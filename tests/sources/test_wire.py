@@ -18,6 +18,7 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, Denied, Unreachable, UsageError
+from rangefs.sources.heads import Request
 from rangefs.sources.urls import Origin
 from rangefs.sources.web import WebSource
 from rangefs.sources.wire import Connection, State
@@ -218,7 +219,7 @@ async def spoken(wire: bytes, cuts: list[int]) -> tuple[bytes, State]:
     edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
     stream = Pieces([wire[a:b] for a, b in pairwise(edges)])
     connection = Connection(stream, Origin("http", "host", 80))  # type: ignore[arg-type]
-    await connection.ask("GET", b"/", [(b"host", b"host")], 1.0, 1.0)
+    await connection.ask(Request("GET", b"/", {"host": "host"}), 1.0, 1.0)
     body, buffer = b"", memoryview(bytearray(700))
     while count := await connection.readinto(buffer):
         body += buffer[:count]
