@@ -50,6 +50,20 @@ class Latencies:
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
 
 
+@dataclass(frozen=True, slots=True)
+class Stalls:
+    """The longest silences of one request, in seconds.
+
+    head_s  before the answer's head, on a new connection
+    idle_s  before it, on a connection that was idle (`idle_stall_s`)
+    body_s  before more of the body (`stall_after_s`)
+    """
+
+    head_s: float
+    idle_s: float
+    body_s: float
+
+
 def stall_after_s(silences: Latencies, default_s: float) -> float:
     """How long a body may be silent before it is dropped and asked for again from where it stopped.
 

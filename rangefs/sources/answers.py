@@ -9,13 +9,13 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.listing.store_errors import StoreError, parse_store_error
 from rangefs.core.redact import redact_url
 from rangefs.core.settings import KiB
-from rangefs.core.validators import Headers, body_length
+from rangefs.core.validators import Headers
 from rangefs.errors import RangefsError
 from rangefs.sources.bandwidth import Bandwidth
 from rangefs.sources.base import read_all
 from rangefs.sources.failures import Translated
 from rangefs.sources.peers import Peer
-from rangefs.sources.transport import RawBody
+from rangefs.sources.transport import Reply
 from rangefs.sources.urls import Url
 
 # A body up to this size that nobody wants (an error page) is read to its end, so that the connection can be used
@@ -37,21 +37,17 @@ class Answer:
     Reading raises `Unreachable` where the body breaks off or stalls. Holds a slot of the peer's gate until closed.
     """
 
-    def __init__(
-        self, response: httpx.Response, url: Url, peer: Peer, figures: UpstreamFigures, bandwidth: Bandwidth
-    ) -> None:
-        self.status = response.status_code
-        self.headers: Headers = _joined(response.headers.raw)
+    def __init__(self, reply: Reply, url: Url, peer: Peer, figures: UpstreamFigures, bandwidth: Bandwidth) -> None:
+        self.status = reply.status
+        self.headers: Headers = reply.headers
         self.url = url
         self.problem: StoreError | None = None
         self._peer = peer
         self._figures = figures
         self._bandwidth = bandwidth
-        assert isinstance(response.stream, RawBody)
-        self._body = response.stream
+        self._reply = reply
         self._ended = False
-        length = body_length(self.headers)
-        self._drainable = self._body.empty or (length is not None and length <= DRAIN_BYTES)
+        self._drainable = reply.left is not None and reply.left <= DRAIN_BYTES
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} of {redact_url(str(self.url))}>"
@@ -69,13 +65,13 @@ class Answer:
         """The next raw bytes of the body into `buffer` (not empty): how many, 0 at its end."""
         with Translated(self.url.origin):
             try:
-                count = await self._body.readinto(buffer)
+                count = await self._reply.readinto(buffer)
             except httpx.ReadTimeout:
-                self._peer.was_silent(self._body.longest_silence_s)
+                self._peer.was_silent(self._reply.longest_silence_s)
                 raise
         if not count:
             self._ended = True
-            self._peer.was_silent(self._body.longest_silence_s)
+            self._peer.was_silent(self._reply.longest_silence_s)
             return 0
         self._figures.bytes += count
         await self._bandwidth.pay(count)
@@ -94,8 +90,8 @@ class Answer:
             return
         code = self.headers.get("x-ms-error-code", "")[:64]  # all that Azure says to a HEAD
         self.problem = StoreError(code) if code.isalnum() else None
-        kind, length = self.headers.get("content-type", ""), body_length(self.headers)
-        if self._body.empty or (length or 0) > DRAIN_BYTES or not ("xml" in kind or "json" in kind):
+        kind, left = self.headers.get("content-type", ""), self._reply.left
+        if left == 0 or (left or 0) > DRAIN_BYTES or not ("xml" in kind or "json" in kind):
             return
         try:
             with trio.move_on_after(EXPLAIN_S) as scope:
@@ -120,8 +116,7 @@ class Answer:
                 await self._drain()
         finally:
             try:
-                with trio.CancelScope(shield=True):  # does not wait
-                    await self._body.aclose()
+                await self._reply.aclose()
             finally:
                 self._figures.in_flight -= 1
                 self._peer.gate.release()
@@ -134,12 +129,3 @@ class Answer:
                     pass
             except RangefsError:
                 self._ended = True  # broken off: the connection closes itself
-
-
-def _joined(raw: list[tuple[bytes, bytes]]) -> Headers:
-    """Lower-case names, repeated fields joined: so that a doubled Content-Range is seen to be no Content-Range."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers

@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import httpx
 import trio
 
 from rangefs import __version__
@@ -33,6 +32,7 @@ from rangefs.sources.base import Ticket
 from rangefs.sources.credentials import Bearer, Credentials, Refusal
 from rangefs.sources.dial import Dialer, tls_context
 from rangefs.sources.failures import Translated
+from rangefs.sources.heads import Request
 from rangefs.sources.peers import OriginDown, Peer
 from rangefs.sources.redirects import MAX_HOPS, REDIRECTS, Doors, Redirects, next_hop
 from rangefs.sources.transport import Transport
@@ -51,7 +51,6 @@ REFUSALS = frozenset({400, 401, 403})
 # Redirect targets are other origins, with connections of their own worth keeping.
 IDLE_FACTOR = 2
 BASE_HEADERS = {"user-agent": f"rangefs/{__version__}", "accept": "*/*", "accept-encoding": "identity"}
-_NOTHING = httpx.ByteStream(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,6 @@ class Exchange:
         self._max_connections = settings.max_connections
         self._stall_s = stall_timeout_s
         self._peers: dict[Origin, Peer] = {}
-        self._origin_urls: dict[Origin, httpx.URL] = {}
         self._redirects = Redirects()
         dialer = Dialer(
             tls_context(settings.ca_file, settings.client_cert),
@@ -267,10 +265,10 @@ class Exchange:
         self.figures.in_flight += 1
         self.figures.requests += 1
         try:
-            request = await self._request(ask, url, peer)
+            request = await self._request(ask, url)
             began = trio.current_time()
             with Translated(url.origin):
-                response = await self._transport.handle_async_request(request)
+                reply = await self._transport.send(request, url.origin, peer.stalls)
         except BaseException as error:
             self.figures.in_flight -= 1
             peer.gate.release()
@@ -280,38 +278,19 @@ class Exchange:
                 lost = race is not None and race.winner is not None
                 peer.cancelled(0.0 if lost else trio.current_time() - began, probe)
             raise
-        peer.answered(response.status_code, trio.current_time() - began, probe)
-        return Answer(response, url, peer, self.figures, self._bandwidth)
+        peer.answered(reply.status, trio.current_time() - began, probe)
+        return Answer(reply, url, peer, self.figures, self._bandwidth)
 
-    async def _request(self, ask: Ask, url: Url, peer: Peer) -> httpx.Request:
+    async def _request(self, ask: Ask, url: Url) -> Request:
         headers = {"host": url.origin.authority, **BASE_HEADERS, **ask.headers}
         headers.update(await self.credentials.headers_for(ask.method, url, ask.headers))
-        return httpx.Request(
-            ask.method,
-            self._origin_url(url.origin),
-            headers=headers,
-            stream=_NOTHING,
-            extensions={
-                "origin": url.origin,
-                "target": url.target,
-                "head_stall_s": self._stall_s,
-                "idle_stall_s": peer.idle_stall_s,
-                "body_stall_s": peer.body_stall_s,
-            },
-        )
+        return Request(ask.method, url.target, headers)
 
     def _peer(self, origin: Origin) -> Peer:
         peer = self._peers.get(origin)
         if peer is None:
             peer = self._peers[origin] = Peer(origin, self._max_connections, self._stall_s)
         return peer
-
-    def _origin_url(self, origin: Origin) -> httpx.URL:
-        """Parsed once per origin: parsing costs as much as the rest of building a request."""
-        url = self._origin_urls.get(origin)
-        if url is None:
-            url = self._origin_urls[origin] = httpx.URL(f"{origin}/")
-        return url
 
 
 def _worth_another_try(answer: Answer) -> bool:

@@ -6,7 +6,7 @@ import trio
 
 from rangefs.core import ranges
 from rangefs.core.breaker import Admission, Breaker
-from rangefs.core.latency import HedgeBudget, Latencies, hedge_after_s, idle_stall_s, stall_after_s
+from rangefs.core.latency import HedgeBudget, Latencies, Stalls, hedge_after_s, idle_stall_s, stall_after_s
 from rangefs.core.retry import Concurrency, ahead_budget, demand_budget
 from rangefs.errors import Unreachable
 from rangefs.sources.base import Ticket
@@ -46,13 +46,13 @@ class Peer:
         return f"<Peer {self.origin}, {'failing' if self.breaker.open else 'well'}, {self.gate!r}>"
 
     @property
-    def body_stall_s(self) -> float:
-        return stall_after_s(self._silences, self._stall_s)
-
-    @property
-    def idle_stall_s(self) -> float:
-        """How long a head may take on a connection that was idle, before a new one is tried."""
-        return idle_stall_s(self._first_bytes, self._stall_s)
+    def stalls(self) -> Stalls:
+        """How long the next request may be met with silence."""
+        return Stalls(
+            self._stall_s,
+            idle_stall_s(self._first_bytes, self._stall_s),
+            stall_after_s(self._silences, self._stall_s),
+        )
 
     @property
     def hedge_after_s(self) -> float | None:

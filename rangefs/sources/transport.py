@@ -1,4 +1,4 @@
-"""Connections kept and handed out, behind httpx's transport interface.
+"""Connections kept and handed out.
 
 Why not httpx's own transport: it reads 64 KiB at a time, which costs half of
 the throughput (0.5 against 0.8 to 1.06 GB/s on loopback, 2 cores, 2026-11),
@@ -6,15 +6,22 @@ offers no place to check the address that a name resolved to, and normalises
 paths. Why not httpcore's pool: for each request it polls every idle socket
 and counts its connections once per connection; with 16 of them a small GET
 cost 0.80 ms of CPU instead of 0.38. Why not httpx's client: it follows
-redirects with foreign credentials, decodes bodies, and costs 0.3 ms more.
+redirects with foreign credentials, decodes bodies, and costs 0.3 ms more. Nor
+its requests and answers: to build and take apart the two costs as much as to
+write them (30 µs). What is left of httpx are its names for what goes wrong.
 """
 
 from __future__ import annotations
 
-import httpx
+from dataclasses import replace
 
+import httpx
+import trio
+
+from rangefs.core.latency import Stalls
 from rangefs.sources.clock import since_boot
 from rangefs.sources.dial import Dialer
+from rangefs.sources.heads import Head, Request
 from rangefs.sources.urls import Origin
 from rangefs.sources.wire import Connection, State
 
@@ -22,12 +29,9 @@ from rangefs.sources.wire import Connection, State
 KEEPALIVE_S = 60.0
 
 
-class Transport(httpx.AsyncBaseTransport):
+class Transport:
     """Sends one request, as it is, on a connection that was idle or is new. Whoever asks limits how many there are.
 
-    ``request.extensions`` must have ``"origin"`` (an `Origin`) and ``"target"`` (bytes), which say exactly where to and
-    what for, since httpx's own URL has been normalised; ``"head_stall_s"``, ``"body_stall_s"`` (`Connection.ask`), and
-    ``"idle_stall_s"``, the longest silence before the head on a connection that was idle.
     Every request is taken for one that may be sent twice (RFC 9110 9.2.2): one that was lost with an idle connection
     is sent again at once on a new one.
     Raises httpx's transport errors (`failures` translates them) and `Denied` for certificates and closed doors.
@@ -42,35 +46,30 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle: list[Connection] = []  # least recently used first
         self._closed = False
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        details = request.extensions
-        origin: Origin = details["origin"]
-        target: bytes = details["target"]
+    async def send(self, request: Request, origin: Origin, stalls: Stalls) -> Reply:
         if self._dialer.proxy is not None and origin.scheme == "http":
-            target = str(origin).encode("ascii") + target  # RFC 9112 3.2.2: the whole URL, for the proxy
+            target = str(origin).encode("ascii") + request.target  # RFC 9112 3.2.2: the whole URL, for the proxy
+            request = replace(request, target=target)
         connection = await self._take(origin)
         if connection is not None:
             try:
-                return await self._ask(connection, request, target, details["idle_stall_s"])
+                return await self._ask(connection, request, stalls.idle_s, stalls.body_s)
             except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException):
                 if connection.heard:
                     raise
                 # Closed by the other side, or the way is gone: another address, a long sleep. The others went with it.
                 await self._drop_idle()
         connection = Connection(await self._dialer.dial(origin, self._connect_timeout_s), origin)
-        return await self._ask(connection, request, target, details["head_stall_s"])
+        return await self._ask(connection, request, stalls.head_s, stalls.body_s)
 
-    async def _ask(
-        self, connection: Connection, request: httpx.Request, target: bytes, head_stall_s: float
-    ) -> httpx.Response:
-        body_stall_s: float = request.extensions["body_stall_s"]
+    async def _ask(self, connection: Connection, request: Request, head_stall_s: float, body_stall_s: float) -> Reply:
         try:
-            head = await connection.ask(request.method, target, request.headers.raw, head_stall_s, body_stall_s)
+            head = await connection.ask(request, head_stall_s, body_stall_s)
         except BaseException as error:
             await connection.aclose()
             await self.look_out(error)
             raise
-        return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=RawBody(connection, self))
+        return Reply(head, connection, self)
 
     async def look_out(self, error: BaseException) -> None:
         """After silence on one connection the way that all of them took may be gone: none is used again."""
@@ -87,14 +86,15 @@ class Transport(httpx.AsyncBaseTransport):
         self._closed = True
         await self._drop_idle()
 
-    async def give_back(self, connection: Connection) -> None:
-        """The answer on `connection` is over. One that is not idle was given up in the middle, and is closed."""
+    def take_back(self, connection: Connection) -> Connection | None:
+        """The answer on `connection` is over. Which connection is to be closed now, if any?
+
+        One that is not idle was given up in the middle.
+        """
         if connection.state is not State.IDLE or self._closed:
-            await connection.aclose()
-            return
+            return connection
         self._idle.append(connection)
-        if len(self._idle) > self._max_idle:
-            await self._idle.pop(0).aclose()
+        return self._idle.pop(0) if len(self._idle) > self._max_idle else None
 
     async def _take(self, origin: Origin) -> Connection | None:
         """The idle connection to `origin` that was used last and is still good."""
@@ -111,17 +111,19 @@ class Transport(httpx.AsyncBaseTransport):
         return None
 
 
-class RawBody(httpx.AsyncByteStream):
-    """The body's bytes as they come, never decoded: by `readinto` alone, httpx itself never reads them."""
+class Reply:
+    """An answer as it comes: its head, and its body's bytes, never decoded."""
 
-    def __init__(self, connection: Connection, transport: Transport) -> None:
+    def __init__(self, head: Head, connection: Connection, transport: Transport) -> None:
+        self.status = head.status
+        self.headers = head.headers
         self._connection = connection
         self._transport = transport
 
     @property
-    def empty(self) -> bool:
-        """Nothing will come, as far as the head tells."""
-        return self._connection.at_end
+    def left(self) -> int | None:
+        """How many bytes of the body are still to come; None where only its end will tell."""
+        return self._connection.left
 
     @property
     def longest_silence_s(self) -> float:
@@ -136,5 +138,8 @@ class RawBody(httpx.AsyncByteStream):
             raise
 
     async def aclose(self) -> None:
-        """Gives back the connection if the body has been read to its end, else closes it."""
-        await self._transport.give_back(self._connection)
+        """Gives back the connection if the body has been read to its end, else closes it. Never waits."""
+        spare = self._transport.take_back(self._connection)
+        if spare is not None:
+            with trio.CancelScope(shield=True):
+                await spare.aclose()

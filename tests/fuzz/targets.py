@@ -32,6 +32,7 @@ from rangefs.core.snapshot import decode_current, decode_snapshot
 from rangefs.core.versions import Level, Version
 from rangefs.errors import NotADirectory, NotAListing, TooLarge, TooManyRedirects, UsageError
 from rangefs.ops import control
+from rangefs.sources.heads import Request
 from rangefs.sources.redirects import next_hop
 from rangefs.sources.streams import PlainStream
 from rangefs.sources.urls import Origin, Url, parse_url
@@ -139,7 +140,7 @@ def wire(data: bytes) -> None:
         async with trio.open_nursery() as nursery, theirs:
             nursery.start_soon(send_and_end, theirs, data)
             with suppress(httpx.TransportError):
-                await connection.ask("GET", b"/", [(b"host", b"host")], 1, 1)
+                await connection.ask(Request("GET", b"/", {"host": "host"}), 1, 1)
                 size, buffer = 0, memoryview(bytearray(65_536))
                 while count := await connection.readinto(buffer):
                     size += count

@@ -133,13 +133,13 @@ async def test_a_deadline_that_passes_in_silence_counts_against_the_origin() -> 
 
 async def test_a_stalled_body_is_dropped_at_the_origins_own_pace() -> None:
     peer = Peer(HERE, 16, 10.0)
-    assert peer.body_stall_s == 10.0
+    assert peer.stalls.body_s == 10.0
     for _ in range(TRUSTED_FROM):
         peer.was_silent(0.001)
-    assert peer.body_stall_s == 2.0
+    assert peer.stalls.body_s == 2.0
     for _ in range(TRUSTED_FROM):
         peer.was_silent(2.0)
-    assert peer.body_stall_s == 8.0
+    assert peer.stalls.body_s == 8.0
 
 
 class OnceStuck:

@@ -20,6 +20,7 @@ from rangefs.core.figures import UpstreamFigures
 from rangefs.core.settings import UpstreamSettings
 from rangefs.core.versions import Level, Version
 from rangefs.errors import BadAnswer, Denied, Unreachable, UsageError
+from rangefs.sources.heads import Request
 from rangefs.sources.streams import PlainStream
 from rangefs.sources.urls import Origin
 from rangefs.sources.web import WebSource
@@ -226,7 +227,7 @@ async def spoken(wire: bytes, cuts: list[int]) -> tuple[bytes, State]:
     edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
     stream = Pieces([wire[a:b] for a, b in pairwise(edges)])
     connection = Connection(stream, Origin("http", "host", 80))  # type: ignore[arg-type]
-    await connection.ask("GET", b"/", [(b"host", b"host")], 1.0, 1.0)
+    await connection.ask(Request("GET", b"/", {"host": "host"}), 1.0, 1.0)
     body, buffer = b"", memoryview(bytearray(700))
     while count := await connection.readinto(buffer):
         body += buffer[:count]
@@ -370,7 +371,7 @@ async def paced(stream: trio.SocketStream) -> None:
 async def test_a_fast_body_wakes_its_reader_seldom_and_comes_whole() -> None:
     buffer, got, reads = memoryview(bytearray(FAST)), 0, 0
     async with talking(paced) as connection:
-        await connection.ask("GET", b"/", [(b"host", b"host")], 5, 5)
+        await connection.ask(Request("GET", b"/", {"host": "host"}), 5, 5)
         with trio.fail_after(10):
             while count := await connection.readinto(buffer[got:] or buffer):
                 got, reads = got + count, reads + 1
@@ -390,7 +391,7 @@ async def test_what_has_come_before_a_silence_is_not_lost_in_a_nap() -> None:
 
     buffer, got, silent = memoryview(bytearray(2 * FAST)), 0, False
     async with talking(then_silent) as connection:
-        await connection.ask("GET", b"/", [(b"host", b"host")], 5, 0.3)
+        await connection.ask(Request("GET", b"/", {"host": "host"}), 5, 0.3)
         with trio.fail_after(10):
             while not silent:
                 try:
@@ -409,7 +410,7 @@ async def test_an_idle_connection_notices_a_single_byte_that_nobody_asked_for() 
 
     go, buffer = trio.Event(), memoryview(bytearray(FAST))
     async with talking(one_too_many) as connection:
-        await connection.ask("GET", b"/", [(b"host", b"host")], 5, 5)
+        await connection.ask(Request("GET", b"/", {"host": "host"}), 5, 5)
         while await connection.readinto(buffer):
             pass
         assert connection.good
