@@ -17,8 +17,8 @@ import math
 
 MiB = 1 << 20
 
-# Sixteen connections of 40 MiB/s at 30 ms keep the processor busy, and take up to twice as long as one does. Five that
-# share a loopback take 5 times as long.
+# Sixteen connections of 40 MiB/s at 30 ms keep the processor busy, and were seen to take up to 3.4 times as long as the
+# best, in the mean. Five that share a loopback take 5 times as long.
 CROWDED = 4.0
 # What may queue at the bottleneck: four of the window's largest pieces. Twice as much was 10 % slower on loopback.
 QUEUE_BYTES = 16 * MiB

@@ -30,7 +30,7 @@ READ_BYTES = 16 * KiB
 RECEIVE_MAX_BYTES = 1024 * KiB
 TURN_BYTES = 256 * KiB
 # A body that comes fast is looked at this often, not at each packet: 128 KiB at a time, as one of sixteen connections
-# brings them, cost a third of the processor's time of a stream over 30 ms. Not above half of what the kernel holds.
+# brings them, cost an eighth of the processor's time of a stream over 30 ms. Not above half of what the kernel holds.
 NAP_S = 0.01
 NAP_MAX_BYTES = 512 * KiB
 HEAD_LIMIT_BYTES = 100 * KiB  # as httpcore's; Apache and nginx send 8 KiB at most
