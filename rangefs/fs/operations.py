@@ -41,6 +41,7 @@ NEGATIVE_S = 2.0
 BLOCK_SIZE = 512  # st_blocks counts these: stat(2)
 IO_SIZE = 1 << 20  # st_blksize: cat and cp read in pieces of this
 # What statfs shows: a file system of 1 PiB with room in it; 0 breaks file managers (PEERS, 13).
+BRISK_BYTES = 64 << 10  # who gets more than this is busy for longer than it takes to wake a worker
 STATFS_BLOCK = 4096
 STATFS_BLOCKS = (1 << 50) // STATFS_BLOCK
 STATFS_FILES = 1 << 40
@@ -221,6 +222,8 @@ class Operations(pyfuse3.Operations):
             self._failed(file, off, exc)
             raise
         self._reader.timed(began, None, len(data))
+        if len(data) > BRISK_BYTES:
+            self._turns.looks.expect_pause()
         return data
 
     @answers

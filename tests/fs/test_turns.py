@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from rangefs.fs.turns import IN_A_ROW, Turns
+from rangefs.fs.turns import BRISK, BRISK_S, IN_A_BRISK_ROW, IN_A_ROW, LOOK_S, Looks, Turns
 
 Handler = Callable[[int], Awaitable[None]]
 
@@ -123,6 +124,84 @@ async def test_what_is_answered_at_once_needs_no_second_step(sockets: list[Loop]
         loop.ask(0)
 
 
+def brisk() -> Looks:
+    looks = Looks(processors=2)
+    for _ in range(BRISK):
+        assert not looks.worth_it
+        looks.slept(BRISK_S / 2)
+    return looks
+
+
+def test_requests_are_looked_for_once_enough_of_them_came_soon() -> None:
+    looks = brisk()
+    assert looks.worth_it
+    looks.slept(BRISK_S / 2)
+    assert looks.worth_it
+    looks.slept(2 * BRISK_S)
+    assert not looks.worth_it
+
+
+def test_after_a_pause_it_takes_as_many_again() -> None:
+    looks = brisk()
+    looks.expect_pause()
+    for _ in range(BRISK - 1):
+        looks.slept(BRISK_S / 2)
+        assert not looks.worth_it
+    looks.slept(BRISK_S / 2)
+    assert looks.worth_it
+
+
+def test_on_one_processor_nobody_looks() -> None:
+    looks = Looks(processors=1)
+    for _ in range(2 * BRISK):
+        looks.slept(BRISK_S / 2)
+    assert not looks.worth_it
+
+
+@dataclass
+class Steps:
+    """A clock that goes on by a tenth of a look each time it is looked at, and calls `at` once."""
+
+    now: float = 0.0
+    at: float = math.inf
+    then: Callable[[], None] = lambda: None
+
+    def __call__(self) -> float:
+        self.now += LOOK_S / 10
+        if self.now >= self.at:
+            self.at = math.inf
+            self.then()
+        return self.now
+
+
+async def test_what_comes_while_one_looks_is_read_without_sleeping(sockets: list[Loop]) -> None:
+    clock = Steps()
+    loop = Loop(Turns(2, clock), at_once)
+    sockets.append(loop)
+    for _ in range(BRISK):
+        loop.turns.looks.slept(0)
+    clock.at, clock.then = LOOK_S / 2, lambda: loop.ask(1)
+    with trio.move_on_after(0):  # a wait in trio would end with nothing
+        await loop.lib.lowlevel.wait_readable(loop.device.fileno())
+        assert loop.device.recv(1) == bytes([1])
+        assert loop.turns.looks.worth_it
+        return
+    pytest.fail("it slept")
+
+
+async def test_a_look_in_vain_ends_and_is_the_last(sockets: list[Loop]) -> None:
+    clock = Steps()
+    loop = Loop(Turns(2, clock), at_once)
+    sockets.append(loop)
+    for _ in range(BRISK):
+        loop.turns.looks.slept(0)
+    with trio.move_on_after(0) as scope:
+        await loop.lib.lowlevel.wait_readable(loop.device.fileno())
+    assert scope.cancelled_caught
+    assert not loop.turns.looks.worth_it
+    assert LOOK_S <= clock.now <= 2 * LOOK_S
+
+
 async def test_while_handlers_wait_others_listen_and_those_too_many_leave(sockets: list[Loop]) -> None:
     go = trio.Event()
 
@@ -150,13 +229,17 @@ async def test_while_handlers_wait_others_listen_and_those_too_many_leave(socket
         loop.ask(0)
 
 
-async def test_everything_else_has_its_turn_after_a_few_requests_in_a_row(sockets: list[Loop]) -> None:
+@pytest.mark.parametrize("row", [IN_A_ROW, IN_A_BRISK_ROW])
+async def test_everything_else_has_its_turn_after_a_few_requests_in_a_row(sockets: list[Loop], row: int) -> None:
     seen: list[int] = []
 
     async def note(request: int) -> None:
         seen.append(request)
 
-    loop = Loop(Turns(), note)
+    turns = Turns(2 if row == IN_A_BRISK_ROW else 1, Steps())
+    for _ in range(BRISK):
+        turns.looks.slept(0)
+    loop = Loop(turns, note)
     sockets.append(loop)
     loop.ask(*range(1, 101))
     async with trio.open_nursery() as nursery:
@@ -165,7 +248,7 @@ async def test_everything_else_has_its_turn_after_a_few_requests_in_a_row(socket
         while len(seen) < 100:
             await trio.lowlevel.checkpoint()
             longest, before = max(longest, len(seen) - before), len(seen)
-        assert longest <= 2 * (IN_A_ROW + 1)  # in one round before this task, and in the next after it
+        assert longest <= 2 * (row + 1)  # in one round before this task, and in the next after it
         loop.ask(0)
 
 
