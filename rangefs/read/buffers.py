@@ -3,8 +3,9 @@
 Fresh memory is not free: the kernel clears each page at its first touch, and on
 a virtual machine the host may have to find it first (2.2 s a GiB where free
 pages are handed back to the host, 0.1 s for memory in use; 2026-11). Buffers
-that go round stay in use. Aligned, they can be written past the page cache
-(`store.shelf.write_chunk`).
+that go round stay in use, and large new ones can be touched by a thread while
+their body is awaited (`populate`). Aligned, they can be written past the page
+cache (`store.shelf.write_chunk`).
 
 A buffer comes back by itself when the last view of it is gone, wherever that
 was: a flight's, a reply's, a writer's. So nobody can see it change.
@@ -16,10 +17,17 @@ import ctypes
 import mmap
 import weakref
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 # Smaller ones come from the allocator, which has them at hand.
 SLAB_MIN = 64 << 10
+# The first touch of a new one from here on is worth the way to a thread.
+POPULATE_MIN = 1 << 20
+MADV_POPULATE_WRITE = 23  # madvise(2), Linux 5.14; Python's mmap has no name for it, and keeps the interpreter
+
+_libc = ctypes.CDLL(None)
+_libc.madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
 
 class Buffers:
@@ -27,9 +35,13 @@ class Buffers:
 
     limit_bytes  idle ones are given back to the kernel while they and those in use are more together
     rest_bytes   and down to this where none is in use
+    on_fresh     told of new memory from `POPULATE_MIN` on: the time to `populate` it, elsewhere
     """
 
-    def __init__(self, limit_bytes: int, rest_bytes: int) -> None:
+    def __init__(
+        self, limit_bytes: int, rest_bytes: int, on_fresh: Callable[[mmap.mmap], object] = lambda slab: None
+    ) -> None:
+        self._on_fresh = on_fresh
         self._limit_bytes = limit_bytes
         self._rest_bytes = rest_bytes
         self.leased_bytes = 0
@@ -50,6 +62,8 @@ class Buffers:
         else:
             self._shrink(self._limit_bytes - self.leased_bytes - size)
             slab = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            if size >= POPULATE_MIN:
+                self._on_fresh(slab)
         self.leased_bytes += size
         lease = (ctypes.c_char * size_bytes).from_buffer(slab)
         self._leased += 1
@@ -76,6 +90,12 @@ class Buffers:
             del self._idle[size]
         self.idle_bytes -= size
         return slab
+
+
+def populate(slab: mmap.mmap) -> None:
+    """Touch each page of it, whatever is in it; for a thread. Does nothing on a kernel that can't."""
+    lease = (ctypes.c_char * len(slab)).from_buffer(slab)
+    _libc.madvise(ctypes.addressof(lease), len(slab), MADV_POPULATE_WRITE)
 
 
 def _rounded(size_bytes: int) -> int:

@@ -9,7 +9,9 @@ package's docstring for the states and invariants.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import mmap
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -22,7 +24,7 @@ from rangefs.core.versions import Level, Version
 from rangefs.errors import Broken, DeadlineExceeded, RangefsError, RangesIgnored, Stale, Unreachable
 from rangefs.read.blob import Blob
 from rangefs.read.budget import Budget, Need
-from rangefs.read.buffers import Buffers
+from rangefs.read.buffers import Buffers, populate
 from rangefs.read.flight import Abandoned, Flight
 from rangefs.sources.base import Source, Ticket
 from rangefs.store.adding import SMALL_BYTES
@@ -69,7 +71,9 @@ class Flights:
         self.source = source
         self.store = store
         self.budget = Budget(memory_bytes, figures.memory, self._reclaim)
-        self.buffers = Buffers(memory_bytes, memory_bytes // IDLE_BUFFERS)
+        self.buffers = Buffers(
+            memory_bytes, memory_bytes // IDLE_BUFFERS, lambda slab: nursery.start_soon(self._populate, slab)
+        )
         self.timeout_s = timeout_s
         self.landed_at = clock()  #: when a byte has last arrived
         self.pace = Pace()
@@ -81,6 +85,7 @@ class Flights:
         self.on_stale: Callable[[Blob], None] = _nobody
         self._nursery = nursery
         self._writers = trio.Semaphore(WRITERS)
+        self._toucher = trio.CapacityLimiter(1)
         # Landed, oldest first: those that wait for a writer; the memory tier, which the store did not take; and those
         # that are stored, held for readers who have not come to them yet.
         self._queued: OrderedDict[Flight, Blob] = OrderedDict()
@@ -127,6 +132,11 @@ class Flights:
         for flight in [flight for flight, owner in tier.items() if owner is blob]:
             del tier[flight]
             self._forget(blob, flight)
+
+    async def _populate(self, slab: mmap.mmap) -> None:
+        """New memory costs most at its first touch: a thread's matter, while the body is on its way."""
+        with contextlib.suppress(RuntimeError):  # no thread to be had: whoever receives touches it
+            await trio.to_thread.run_sync(populate, slab, limiter=self._toucher)
 
     # -- a flight's life -----------------------------------------------------
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rangefs.read.buffers import SLAB_MIN, Buffers, _rounded
+from rangefs.read.buffers import POPULATE_MIN, SLAB_MIN, Buffers, _rounded, populate
 
 PAGE = 4096
 
@@ -26,6 +27,32 @@ def test_memory_is_given_again_once_the_last_view_is_gone() -> None:
     del part
     third = buffers.take(SLAB_MIN)
     assert address(third) == where
+
+
+def resident_pages(view: memoryview) -> int:
+    """mincore(2)"""
+    pages = (ctypes.c_ubyte * (len(view) // PAGE))()
+    libc = ctypes.CDLL(None)
+    libc.mincore.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
+    assert libc.mincore(address(view), len(view), pages) == 0
+    return sum(page & 1 for page in pages)
+
+
+def test_large_new_memory_is_told_of_once_and_populated_as_it_is() -> None:
+    fresh: list[mmap.mmap] = []
+    buffers = Buffers(8 * POPULATE_MIN, 8 * POPULATE_MIN, fresh.append)
+    buffers.take(POPULATE_MIN // 2)
+    assert not fresh
+    view = buffers.take(POPULATE_MIN)
+    assert len(fresh) == 1
+    view[: 2 * PAGE] = b"x" * (2 * PAGE)  # what has landed already stays
+    assert resident_pages(view) < POPULATE_MIN // PAGE
+    populate(fresh[0])
+    assert resident_pages(view) == POPULATE_MIN // PAGE
+    assert bytes(view) == b"x" * (2 * PAGE) + bytes(POPULATE_MIN - 2 * PAGE)
+    del view
+    buffers.take(POPULATE_MIN)
+    assert len(fresh) == 1
 
 
 def test_large_buffers_begin_at_a_page() -> None:
