@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 EMPTY_BODIES = 6
 # Large writes to the cache under way at once: of the 37 ms that one takes beside a busy reader, 13 are the disk's, the
 # rest is the way to threads and back. (The store batches small ones.)
-WRITERS = 4
+WRITERS = 6
 # Less than this is written by way of the page cache: a direct write costs a wait for the disk.
 DIRECT_MIN = 256 << 10
 # And what is larger where that is faster, while more than this part of the budget waits for a disk that can't keep up.
