@@ -16,7 +16,7 @@ FRESH = 1 / 4
 # Through the page cache has to be so many times as fast to be worth its processor time. Where memory is cheap and the
 # disk can't keep up it is, by far (four writers of 100 MB/s wait 160 ms for 4 MiB each); 18 ms against 3 is no reason.
 WORTH = 8
-# While the disk lags, the slower way is tried by one write in so many, the first included: nobody knows it for good.
+# While the disk lags, the other way is tried by one write in so many, the first included: nobody knows it for good.
 TRY_EACH = 64
 
 
@@ -34,9 +34,9 @@ class Outlet:
         """Past the page cache? lagging: more waits for the disk than it should."""
         if not lagging:
             return True
-        faster = self._direct_s <= WORTH * self._through_s
+        better = self._direct_s <= WORTH * self._through_s
         self._choices += 1
-        return faster if self._choices % TRY_EACH != 1 else not faster
+        return better if self._choices % TRY_EACH != 1 else not better
 
     def wrote(self, direct: bool, size_bytes: int, took_s: float) -> None:
         """One way has taken so many bytes."""

@@ -40,8 +40,8 @@ FOREVER_S = 86400.0
 NEGATIVE_S = 2.0
 BLOCK_SIZE = 512  # st_blocks counts these: stat(2)
 IO_SIZE = 1 << 20  # st_blksize: cat and cp read in pieces of this
-# What statfs shows: a file system of 1 PiB with room in it; 0 breaks file managers (PEERS, 13).
 BRISK_BYTES = 64 << 10  # who gets more than this is busy for longer than it takes to wake a worker
+# What statfs shows: a file system of 1 PiB with room in it; 0 breaks file managers (PEERS, 13).
 STATFS_BLOCK = 4096
 STATFS_BLOCKS = (1 << 50) // STATFS_BLOCK
 STATFS_FILES = 1 << 40

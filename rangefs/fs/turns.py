@@ -150,8 +150,9 @@ class Turns:
             poll = select.poll()
             poll.register(fd, select.POLLIN)
             self._poll = poll.poll
-        row = IN_A_BRISK_ROW if self.looks.worth_it else IN_A_ROW
-        if self._in_a_row < row and (self._poll(0) or (self.looks.worth_it and self._look(self._poll))):
+        brisk = self.looks.worth_it
+        row = IN_A_BRISK_ROW if brisk else IN_A_ROW
+        if self._in_a_row < row and (self._poll(0) or (brisk and self._look(self._poll))):
             self._in_a_row += 1
             return
         self._in_a_row = 0

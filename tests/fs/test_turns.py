@@ -174,12 +174,17 @@ class Steps:
         return self.now
 
 
+def brisk_turns(clock: Steps) -> Turns:
+    turns = Turns(2, clock)
+    for _ in range(BRISK):
+        turns.looks.slept(0)
+    return turns
+
+
 async def test_what_comes_while_one_looks_is_read_without_sleeping(sockets: list[Loop]) -> None:
     clock = Steps()
-    loop = Loop(Turns(2, clock), at_once)
+    loop = Loop(brisk_turns(clock), at_once)
     sockets.append(loop)
-    for _ in range(BRISK):
-        loop.turns.looks.slept(0)
     clock.at, clock.then = LOOK_S / 2, lambda: loop.ask(1)
     with trio.move_on_after(0):  # a wait in trio would end with nothing
         await loop.lib.lowlevel.wait_readable(loop.device.fileno())
@@ -191,10 +196,8 @@ async def test_what_comes_while_one_looks_is_read_without_sleeping(sockets: list
 
 async def test_a_look_in_vain_ends_and_is_the_last(sockets: list[Loop]) -> None:
     clock = Steps()
-    loop = Loop(Turns(2, clock), at_once)
+    loop = Loop(brisk_turns(clock), at_once)
     sockets.append(loop)
-    for _ in range(BRISK):
-        loop.turns.looks.slept(0)
     with trio.move_on_after(0) as scope:
         await loop.lib.lowlevel.wait_readable(loop.device.fileno())
     assert scope.cancelled_caught
@@ -236,10 +239,7 @@ async def test_everything_else_has_its_turn_after_a_few_requests_in_a_row(socket
     async def note(request: int) -> None:
         seen.append(request)
 
-    turns = Turns(2 if row == IN_A_BRISK_ROW else 1, Steps())
-    for _ in range(BRISK):
-        turns.looks.slept(0)
-    loop = Loop(turns, note)
+    loop = Loop(brisk_turns(Steps()) if row == IN_A_BRISK_ROW else Turns(1), note)
     sockets.append(loop)
     loop.ask(*range(1, 101))
     async with trio.open_nursery() as nursery:
