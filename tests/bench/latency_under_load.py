@@ -6,6 +6,8 @@ Issue 4 asks that the p99 under load stays within 5 times of that when idle. How
 measured as well, by a control: the same cold files are fetched from the same server by curl, past the mount, which has
 nothing but the cached reads to do then. The kernel's pages are dropped before each read, so rangefs answers all of
 them; the cold files are sparse, so the origin's disk is no part of it.
+
+The cold readers let go of their pages. Most programs don't: beside such readers the ratio was 13 where this says 3.7.
 """
 
 from __future__ import annotations
