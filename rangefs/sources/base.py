@@ -11,6 +11,7 @@ worst, a closed connection.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
@@ -20,18 +21,23 @@ from rangefs.core.versions import Stat, Version
 
 READ_ALL_BYTES = 64 << 10  #: the most that `read_all` takes at a time
 
+_numbers = itertools.count()
+
 
 class Ticket:
     """A fetch's place in the queue for a connection.
 
     urgent  a reader waits for it; may be set while the fetch is queued or under way (it then passes those ahead)
+    number  its place among those as urgent: when it was made, or that of the ticket it was made from. Tasks that
+            were started one after another begin in any order (trio's), and what a reader comes to first goes first
 
     How long a fetch may take is the caller's cancel scope: tries end at ``trio.current_effective_deadline()``.
     """
 
-    __slots__ = ("_on_urgent", "_urgent")
+    __slots__ = ("_on_urgent", "_urgent", "number")
 
-    def __init__(self, urgent: bool = True) -> None:
+    def __init__(self, urgent: bool = True, number: int | None = None) -> None:
+        self.number = next(_numbers) if number is None else number
         self._urgent = urgent
         self._on_urgent: Callable[[], None] | None = None
 
@@ -85,8 +91,11 @@ class Source(Protocol):
 
     identity: str
 
-    async def connect(self) -> None:
-        """Prove that the root answers. Raises a one-line error that says what to do."""
+    async def connect(self) -> Listing | None:
+        """Prove that the root answers; its listing, where that was the proof and the first time it was asked for.
+
+        Raises a one-line error that says what to do.
+        """
 
     async def list(self, key: bytes) -> Listing:
         """The folder `key`, whole. Unreachable is never an empty listing. Raises `NotAListing` too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import itemgetter
 
 import trio
 
@@ -21,8 +22,8 @@ STUCK_S = 1.5
 class Gate:
     """At most ``concurrency.limit`` requests at a time to one origin.
 
-    Urgent tickets first, then in order of arrival; a ticket that becomes urgent while it waits is looked at again
-    at once. Nothing here awaits between a look at the counts and their change.
+    Urgent tickets first, then in order of their numbers; a ticket that becomes urgent while it waits is looked at
+    again at once. Nothing here awaits between a look at the counts and their change.
     """
 
     def __init__(self, concurrency: Concurrency) -> None:
@@ -92,11 +93,15 @@ class Gate:
         for urgent in (True, False):
             if not self._has_room(urgent):
                 continue
-            for ticket, turns in self._queue.items():
-                if ticket.urgent is urgent:
-                    waiting = next((turn for turn in turns if not turn.is_set()), None)
-                    if waiting is not None:
-                        return waiting
+            waiting = [
+                (ticket.number, turn)
+                for ticket, turns in self._queue.items()
+                if ticket.urgent is urgent
+                for turn in turns
+                if not turn.is_set()
+            ]
+            if waiting:
+                return min(waiting, key=itemgetter(0))[1]
         return None
 
     def _leave(self, ticket: Ticket, turn: trio.Event) -> None:

@@ -360,7 +360,7 @@ class _Tickets:
         ticket.when_urgent(self._hurry)
 
     def another(self) -> Ticket:
-        self._made.append(Ticket(self._ticket.urgent))
+        self._made.append(Ticket(self._ticket.urgent, self._ticket.number))
         return self._made[-1]
 
     def close(self) -> None:

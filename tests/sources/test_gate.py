@@ -57,6 +57,24 @@ async def test_urgent_tickets_pass_those_that_wait_already(nursery: trio.Nursery
     await visitors.go("ahead")
 
 
+async def test_tickets_are_served_in_the_order_they_were_made_in_however_their_tasks_come(
+    nursery: trio.Nursery,
+) -> None:
+    visitors = Visitors(Gate(Concurrency(1)), nursery)
+    await visitors.come("first", Ticket())
+    near, far = Ticket(urgent=False), Ticket(urgent=False)
+    await visitors.come("far", far)
+    await visitors.come("near", near)
+    await visitors.come("near, of a mirror", Ticket(urgent=False, number=near.number))
+    far_reader, late_reader = Ticket(), Ticket()
+    await visitors.come("late reader", late_reader)
+    await visitors.come("far reader", far_reader)
+    order = ["far reader", "late reader", "near", "near, of a mirror", "far"]
+    for leaver in ["first", *order]:
+        await visitors.go(leaver)
+    assert visitors.entered == ["first", *order]
+
+
 async def test_where_throttling_left_one_slot_a_transfer_that_hangs_does_not_keep_readers_out(
     autojump_clock: object,
 ) -> None:
