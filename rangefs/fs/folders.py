@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # A folder of a page or two is listed within this, which answers all that comes after; a huge one is not waited for.
 FIND_AFTER_S = 0.5
+# An automount begins with an access, which finds the root listed; whoever comes later gets what is there by then.
+FIRST_LISTING_S = 2.0
 PROBE_NAME = b"-"  # of a file that need not exist
 NAME_MAX = 255  # limits.h; FUSE itself would take 1,024
 
@@ -54,6 +56,20 @@ class Folders:
         self._asking = asking
         self._nursery = nursery
         self._invalidate = invalidate
+
+    def begin(self, listing: Listing, asked_at: float) -> None:
+        """The root's listing, as the mount has found it: as good as any, but not for long."""
+        self._tree.update(self._tree.root, listing, asked_at)
+        self._nursery.start_soon(self._begin, self._tree.root, listing)
+
+    async def _begin(self, root: Folder, listing: Listing) -> None:
+        try:
+            await self._keep(root, listing)
+        except Exception:  # the boundary, as in `_refresh`
+            log.exception("a listing could not be kept: a bug in rangefs")
+        await trio.sleep(FIRST_LISTING_S)
+        if root.listing is listing:
+            self.outdated(root)
 
     async def listing(self, folder: Folder) -> Listing:
         """What is in the folder, at most the TTL old; where upstream fails, or is silent for 2 s, what was known."""
@@ -168,13 +184,17 @@ class Folders:
         known, now = folder.listing, self._asking.clock()
         if not listing.mirrored:
             self._update(folder, listing, now, asked_at)
-            await self._store.save_listing(folder.key, kept.encode(listing), self._asking.wall())
+            await self._keep(folder, listing)
         elif known is None or known.mirrored or not self._asking.tolerable(folder.listed_at):
             self._update(folder, listing, now, asked_at)
         else:  # what the primary has said holds; a mirror may only add to it
             recalled, listed_at = folder.recalled, folder.listed_at
             self._update(folder, known.with_more(listing), listed_at, listed_at)
             folder.stale, folder.asked_at, folder.recalled = True, now, recalled
+
+    async def _keep(self, folder: Folder, listing: Listing) -> None:
+        """For when upstream can't be reached."""
+        await self._store.save_listing(folder.key, kept.encode(listing), self._asking.wall())
 
     def _update(self, folder: Folder, listing: Listing, now: float, asked_at: float) -> None:
         known = dict(folder.children)

@@ -32,7 +32,7 @@ from rangefs.fs.clock import AwakeClock
 from rangefs.fs.kernel import MAX_BACKGROUND, connections, is_over, raise_descriptor_limit, tune
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.operations import Operations
-from rangefs.fs.reaching import reach
+from rangefs.fs.reaching import Reached, reach
 from rangefs.fs.tree import Folder
 from rangefs.fs.turns import Turns
 from rangefs.ops.control import control_path, serve_control
@@ -76,8 +76,8 @@ async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
     try:
         store = await Store.open(settings.cache, source.identity, figures.cache)
         try:
-            absence = await reach(source, store, settings.upstream)
-            await _Mount(settings, source, store, figures, absence).run(on_ready)
+            reached = await reach(source, store, settings.upstream)
+            await _Mount(settings, source, store, figures, reached).run(on_ready)
         finally:
             with trio.CancelScope(shield=True):
                 await store.close()
@@ -87,17 +87,14 @@ async def _serve(settings: MountSettings, on_ready: Callable[[], None]) -> None:
 
 
 class _Mount:
-    """What runs while the mount is there.
-
-    absence  why upstream could not be reached at the start; None where it was
-    """
+    """What runs while the mount is there."""
 
     def __init__(
-        self, settings: MountSettings, source: Source, store: Store, figures: Figures, absence: RangefsError | None
+        self, settings: MountSettings, source: Source, store: Store, figures: Figures, reached: Reached
     ) -> None:
         self._settings = settings
         self._source = source
-        self._absence = absence
+        self._reached = reached
         self._store = store
         self._figures = figures
         self._limits: tuple[str, ...] = ()
@@ -122,14 +119,17 @@ class _Mount:
     def _wire(self, nursery: trio.Nursery) -> None:
         settings, figures = self._settings, self._figures
         timeout_s = settings.upstream.read_timeout_s
-        source = self._source if self._absence is None else later(self._source)
+        absence, root = self._reached.absence, self._reached.root
+        source = self._source if absence is None else later(self._source)
         flights = Flights(source, self._store, nursery, figures, settings.memory_bytes, timeout_s)
         whole_bytes, spool = settings.max_full_fetch_bytes, settings.weak is Weak.SPOOL
         self._reader = Reader(flights, self._store, nursery, figures, timeout_s, whole_bytes, spool)
         self._names = Namespace(source, self._store, self._reader, settings, figures, nursery, _invalidate)
-        if self._absence is not None:
-            log.warning("upstream can't be reached, the cache stands in for it: %s", self._absence)
-            self._names.asking.failed(self._absence)
+        if absence is not None:
+            log.warning("upstream can't be reached, the cache stands in for it: %s", absence)
+            self._names.asking.failed(absence)
+        if root is not None:
+            self._names.folders.begin(root, self._reached.asked_at)
         turns = Turns()
         turns.install()
         self._operations = Operations(self._names, self._reader, settings, turns)

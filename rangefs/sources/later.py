@@ -33,7 +33,7 @@ class Later:
         return f"<Later {self._behind!r}, {'connected' if self._connected else 'not connected yet'}>"
 
     async def connect(self) -> None:
-        """Once; at once where that has been done. Cancelled: whoever waits next tries."""
+        """Once; at once where that has been done. Nobody gets the listing. Cancelled: whoever waits next tries."""
         if self._connected:
             return
         seen = self._failures

@@ -65,33 +65,35 @@ class WebSource(ObjectSource):
 
     # -- the root --------------------------------------------------------------
 
-    async def connect(self) -> None:
+    async def connect(self) -> Listing | None:
         """Finds out whether the root is a folder or a file, and that it answers."""
         if self._root.path.endswith(b"/"):
-            await self._connect_folder(self._root)
-            return
+            return await self._connect_folder(self._root)
         try:
             url = (await self._learn(self._root, b"")).url
         except NotFound:
             if b"?" in self._root.target:
                 raise
             # rclone's server says 404 to a folder without its slash
-            await self._connect_folder(Url(self._root.origin, self._root.target + b"/"))
-            return
+            return await self._connect_folder(Url(self._root.origin, self._root.target + b"/"))
         if url.path.endswith(b"/"):
-            await self._connect_folder(url)
-        else:
-            self._base, self._file_key = self._root.folder, self._root.target[len(self._root.folder) :]
+            return await self._connect_folder(url)
+        self._base, self._file_key = self._root.folder, self._root.target[len(self._root.folder) :]
+        return None
 
-    async def _connect_folder(self, url: Url) -> None:
-        """Takes `url`, or where it redirects to, as the root folder; its page must be a listing."""
+    async def _connect_folder(self, url: Url) -> Listing | None:
+        """Takes `url`, or where it redirects to, as the root folder; its page must be a listing.
+
+        Returns it, unless its names' kinds have to be asked for: no mount waits for that.
+        """
         async with self._exchange.open(Ask("GET", url, {"accept": LISTING_ACCEPT}), Ticket()) as answer:
             page = await self._page(answer, url)
         if not answer.url.path.endswith(b"/"):
             raise NotAListing(f"{redact_url(str(url))} leads to a file, {redact_url(str(answer.url))}; mount that")
-        await _parsed(page, answer, b"")
+        listing = await _parsed(page, answer, b"")
         self._root = Url(answer.url.origin, answer.url.path)
         self._base = answer.url.path
+        return None if listing.unmarked else listing
 
     def _at(self, key: bytes, pin: Version | None = None) -> Url:
         return Url(self._root.origin, self._base + encode_target(key))

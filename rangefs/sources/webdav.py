@@ -64,7 +64,7 @@ class WebDavSource(ObjectSource):
 
     # -- the root --------------------------------------------------------------------
 
-    async def connect(self) -> None:
+    async def connect(self) -> Listing | None:
         """Proves that the root is a folder and answers PROPFIND; else that it is a file."""
         try:
             found = await self._propfind(self._at(b""), b"")
@@ -72,8 +72,9 @@ class WebDavSource(ObjectSource):
             if self._root.path.endswith(b"/"):
                 raise
             await self._connect_file(error)
-        else:
-            self._root, self._base = found.url, found.url.path
+            return None
+        self._root, self._base = found.url, found.url.path
+        return found.listing
 
     async def _connect_file(self, no_folder: RangefsError) -> None:
         """Takes the root for a file. Raises `no_folder` where it is none either."""

@@ -15,6 +15,7 @@ from rangefs.core.entries import Entry, Kind, Listing
 from rangefs.core.settings import CacheSettings, MountSettings, ViewSettings
 from rangefs.core.versions import Stat
 from rangefs.errors import Broken, IsADirectory, NotFound, Stale, Unreachable
+from rangefs.fs import folders
 from rangefs.fs.namespace import Namespace
 from rangefs.fs.tree import File, Folder
 from rangefs.sources.offline import Offline
@@ -207,6 +208,28 @@ async def test_a_listing_kept_from_an_earlier_mount_never_replaces_a_newer_one(t
         assert root.listing is not None
         assert not root.recalled
         assert root.listing.entries[0].size == len(content) + 4
+
+
+async def test_the_listing_that_a_mount_begins_with_is_used_at_once_and_kept_and_not_for_long(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "FIRST_LISTING_S", 0.2)
+    async with house(tmp_path, content) as h:
+        h.names.folders.begin(Listing((h.source.entry(),)), h.names.asking.clock())
+        await h.file()
+        assert h.source.lists == 0
+        await trio.sleep(0.3)
+        await h.file()
+        assert h.source.lists == 1
+    async with house(tmp_path, content) as h:
+        h.source.broken = Unreachable("down")
+        h.names.folders.begin(Listing((h.source.entry(),)), h.names.asking.clock() - 60)
+        await h.file()
+        assert h.source.lists == 1, "older than the TTL: asked for"
+    async with house(tmp_path, content) as h:
+        h.source.broken = Unreachable("down")
+        await h.file()
+        assert h.names.tree.root.recalled
 
 
 async def test_offline_nothing_is_asked_and_the_cache_is_shown(tmp_path: Path, content: bytes) -> None:
