@@ -221,12 +221,15 @@ async def test_the_listing_that_a_mount_begins_with_is_used_at_once_and_kept_and
         await trio.sleep(0.3)
         await h.file()
         assert h.source.lists == 1
-    async with house(tmp_path, content) as h:
+    another = tmp_path / "another"  # where no question has kept one
+    another.mkdir()
+    async with house(another, content) as h:
         h.source.broken = Unreachable("down")
         h.names.folders.begin(Listing((h.source.entry(),)), h.names.asking.clock() - 60)
         await h.file()
         assert h.source.lists == 1, "older than the TTL: asked for"
-    async with house(tmp_path, content) as h:
+        await wait_all_tasks_blocked(0.05)
+    async with house(another, content) as h:
         h.source.broken = Unreachable("down")
         await h.file()
         assert h.names.tree.root.recalled
