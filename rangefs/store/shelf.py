@@ -52,6 +52,11 @@ class OpenChunk:
     closing: bool = False
     read_pages: int = 0
 
+    @property
+    def read_out(self) -> bool:
+        """Was its last page read since it was opened?"""
+        return bool(self.read_pages >> ((self.end - 1) // PAGE - self.start // PAGE))
+
     def read_before(self, start: int, end: int) -> bool:
         """Was every page of this range read before? From now on they were. (0.3 µs)"""
         first = start // PAGE

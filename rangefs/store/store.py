@@ -8,6 +8,7 @@ nothing, or has nothing, and `reasons` says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -248,18 +249,45 @@ class Store:
         self._used(chunk, start, end)
         return found
 
+    def was_read_out(self, chunk_id: int) -> bool:
+        """Was the chunk's end read lately? Then who reads at the next one's start may be reading on."""
+        chunk = self._parts.shelf.get(chunk_id)
+        return chunk is not None and chunk.read_out
+
+    async def bring_near(self, chunk_ids: Sequence[int]) -> None:
+        """Open these chunks in one trip to a worker thread. Those that can't be are left for `read` to find out."""
+        parts = self._parts
+        rows = [row for id in chunk_ids if parts.shelf.get(id) is None and (row := parts.ledger.chunk(id)) is not None]
+        names = [self._name(row) for row in rows]
+
+        def open_all() -> list[OpenChunk]:
+            opened = []
+            for name in names:
+                with suppress(BadChunk, OSError):
+                    opened.append(open_chunk(parts.disk, parts.layout, name))
+            return opened
+
+        for chunk in await parts.threads.run(open_all, for_reader=True) if names else ():
+            self._put(chunk)
+
     async def _open(self, row: ChunkRow) -> OpenChunk | None:
         """A descriptor for the chunk; None if it left meanwhile. Raises `BadChunk`, `OSError`."""
-        parts = self._parts
-        object_row = parts.ledger.objects.row_of(row.number)
+        parts, name = self._parts, self._name(row)
+        return self._put(await parts.threads.run(lambda: open_chunk(parts.disk, parts.layout, name), for_reader=True))
+
+    def _name(self, row: ChunkRow) -> ChunkName:
+        objects = self._parts.ledger.objects
+        object_row = objects.row_of(row.number)
         assert object_row is not None
-        version = parts.ledger.objects.version(object_row)
-        name = ChunkName(row.chunk_id, parts.namespace_text, version, None, row.start, row.length)
-        opened = await parts.threads.run(lambda: open_chunk(parts.disk, parts.layout, name), for_reader=True)
-        if parts.ledger.chunk(row.chunk_id) is None:
-            parts.disk.close(opened.fd)
+        version = objects.version(object_row)
+        return ChunkName(row.chunk_id, self._parts.namespace_text, version, None, row.start, row.length)
+
+    def _put(self, opened: OpenChunk) -> OpenChunk | None:
+        """Onto the shelf, unless the chunk left while it was being opened."""
+        if self._parts.ledger.chunk(opened.header.name.chunk_id) is None:
+            self._parts.disk.close(opened.fd)
             return None
-        return parts.shelf.put(opened)
+        return self._parts.shelf.put(opened)
 
     def consumed(self, chunk_id: int) -> None:
         """All of it was read, from memory: reading it once more is a second use."""

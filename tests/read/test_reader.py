@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from rangefs.errors import BadAnswer, Broken, DeadlineExceeded, Stale, TooLarge,
 from rangefs.read.blob import Blob
 from rangefs.read.budget import Budget
 from rangefs.read.flights import HELD_S
+from rangefs.read.reader import NEAR
+from rangefs.store.store import Store
 from tests.read.conftest import MiB, bench
 
 
@@ -229,6 +231,36 @@ async def test_bytes_survive_a_new_store_and_are_not_fetched_again(tmp_path: Pat
         assert await b.read(blob, 0, len(content)) == content
         assert b.source.asked == []
         assert b.figures.reads.hit_bytes == len(content)
+
+
+@pytest.mark.parametrize(("backwards", "trips"), [(False, 2 + 31 // NEAR), (True, 32)])
+async def test_who_reads_on_has_the_next_chunks_opened_together(
+    tmp_path: Path, content: bytes, backwards: bool, trips: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = -(-len(content) // 32)
+    chunks = [(start, content[start : start + size]) for start in range(0, len(content), size)]
+    version = Version(b"file", Level.STRONG, '"1"', len(content))
+    async with bench(tmp_path, content) as b:
+        for start, data in chunks:
+            assert await b.store.add(version, start, memoryview(data))
+    asked: list[int] = []
+    bring_near = Store.bring_near
+
+    async def counted(store: Store, chunk_ids: Sequence[int]) -> None:
+        asked.append(len(chunk_ids))
+        await bring_near(store, chunk_ids)
+
+    monkeypatch.setattr(Store, "bring_near", counted)
+    async with bench(tmp_path, content) as b:
+        blob = b.blob()
+        blob.pin(Stat(version, None))
+        for start, data in reversed(chunks) if backwards else chunks:
+            half, end = start + size // 2, start + len(data)
+            assert await b.read(blob, start, half) == content[start:half]
+            assert await b.read(blob, half, end) == content[half:end]
+        assert b.source.asked == []
+    assert len(asked) == trips
+    assert sum(asked) == len(chunks)
 
 
 async def test_memory_is_bounded_and_given_back(tmp_path: Path, content: bytes) -> None:

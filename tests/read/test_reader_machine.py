@@ -61,13 +61,15 @@ class Run:
     def __init__(self, b: Bench) -> None:
         self.b = b
         self.handles: list[Handle] = []
+        self.blobs: list[Blob] = []  # of handles that were closed, too: their last chunk may still be being written
         self.shown = 0
 
     async def step(self, what: str, first: int, second: int) -> None:
         await getattr(self, "do_" + what.replace(" ", "_"))(first, second)
 
     async def do_open(self, _: int, __: int) -> None:
-        self.handles.append(Handle(self.b.blob()))
+        self.blobs.append(self.b.blob())
+        self.handles.append(Handle(self.blobs[-1]))
 
     async def do_read(self, start: int, length: int, handle: Handle | None = None) -> None:
         if handle is None:
@@ -155,7 +157,7 @@ class Run:
     async def settle(self) -> None:
         """All that is under way has ended: nothing is held."""
         with trio.fail_after(20):
-            while any(not handle.blob.quiet for handle in self.handles):
+            while any(not blob.quiet for blob in self.blobs):
                 await trio.sleep(0.002)
             for handle in list(self.handles):
                 await self.do_close(0, 0)

@@ -69,6 +69,29 @@ async def test_added_bytes_are_read_back(tmp_path: Path) -> None:
         assert figures.objects == 1
 
 
+async def test_chunks_brought_near_are_read_without_waiting_and_a_bad_one_is_left_to_who_reads_it(
+    tmp_path: Path,
+) -> None:
+    data = pattern(A, 0, 300_000)
+    async with opened(tmp_path / "cache") as (store, _):
+        added = [await store.add(A, at, memoryview(data)[at : at + 100_000]) for at in (0, 100_000, 200_000)]
+    ids = [chunk.id for chunk in added if chunk is not None]
+    next((tmp_path / "cache" / "chunks").glob(f"*/{ids[1]:x}")).write_bytes(b"rot")
+    async with opened(tmp_path / "cache") as (store, figures):
+        dropped: list[int] = []
+        store.on_drop = lambda _, gone: dropped.extend(gone)
+        assert store.read_nowait(ids[0], 0, 1000) is None
+        await store.bring_near([*ids, 999_999])
+        assert bytes(store.read_nowait(ids[0], 0, 1000) or b"") == data[:1000]
+        assert not store.was_read_out(ids[2])
+        assert bytes(store.read_nowait(ids[2], 299_000, 300_000) or b"") == data[299_000:]
+        assert store.was_read_out(ids[2])
+        assert store.read_nowait(ids[1], 100_000, 101_000) is None
+        assert (dropped, figures.corrupt_chunks) == ([], 0)
+        assert await store.read(ids[1], 100_000, 101_000) is None
+        assert (dropped, figures.corrupt_chunks) == ([ids[1]], 1)
+
+
 class NothingDirect(Disk):
     """A file system without direct writes."""
 
