@@ -51,6 +51,10 @@ class Disk:
     def preadv(self, fd: int, buffer: memoryview | bytearray, offset: int, flags: int = 0) -> int:
         return os.preadv(fd, (buffer,), offset, flags)
 
+    def will_need(self, fd: int) -> None:
+        """The whole file will be read soon: a hint, which starts what the page cache lacks of it on its way."""
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+
     def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
         """At most IOV_MAX (1024) buffers. May write less than asked."""
         return os.pwritev(fd, buffers, offset)

@@ -255,7 +255,10 @@ class Store:
         return chunk is not None and chunk.read_out
 
     async def bring_near(self, chunk_ids: Sequence[int]) -> None:
-        """Open these chunks in one trip to a worker thread. Those that can't be are left for `read` to find out."""
+        """Open these chunks in one trip to a worker thread. Those that can't be are left for `read` to find out.
+
+        Where they are several, they will be read one after the other: what memory lacks of them is read ahead.
+        """
         parts = self._parts
         rows = [row for id in chunk_ids if parts.shelf.get(id) is None and (row := parts.ledger.chunk(id)) is not None]
         names = [self._name(row) for row in rows]
@@ -265,6 +268,8 @@ class Store:
             for name in names:
                 with suppress(BadChunk, OSError):
                     opened.append(open_chunk(parts.disk, parts.layout, name))
+                    if len(names) > 1:
+                        parts.disk.will_need(opened[-1].fd)
             return opened
 
         for chunk in await parts.threads.run(open_all, for_reader=True) if names else ():

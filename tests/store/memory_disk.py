@@ -168,6 +168,9 @@ class MemoryDisk(Disk):
         with self.lock_:
             del self.open_files[fd]
 
+    def will_need(self, fd: int) -> None:
+        """All of it is in memory."""
+
     def preadv(self, fd: int, buffer: memoryview | bytearray, offset: int, flags: int = 0) -> int:
         with self.lock_:
             data = self.inodes[self.open_files[fd][0]].data

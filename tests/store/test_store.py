@@ -69,15 +69,23 @@ async def test_added_bytes_are_read_back(tmp_path: Path) -> None:
         assert figures.objects == 1
 
 
+class NoHints(Disk):
+    """A file system that takes no hints."""
+
+    def will_need(self, fd: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+@pytest.mark.parametrize("disk", [Disk, NoHints])
 async def test_chunks_brought_near_are_read_without_waiting_and_a_bad_one_is_left_to_who_reads_it(
-    tmp_path: Path,
+    tmp_path: Path, disk: type[Disk]
 ) -> None:
     data = pattern(A, 0, 300_000)
     async with opened(tmp_path / "cache") as (store, _):
         added = [await store.add(A, at, memoryview(data)[at : at + 100_000]) for at in (0, 100_000, 200_000)]
     ids = [chunk.id for chunk in added if chunk is not None]
     next((tmp_path / "cache" / "chunks").glob(f"*/{ids[1]:x}")).write_bytes(b"rot")
-    async with opened(tmp_path / "cache") as (store, figures):
+    async with opened(tmp_path / "cache", disk=disk()) as (store, figures):
         dropped: list[int] = []
         store.on_drop = lambda _, gone: dropped.extend(gone)
         assert store.read_nowait(ids[0], 0, 1000) is None
