@@ -45,6 +45,8 @@ WHOLE = 1 * MiB
 PIECE_MIN = 512 * KiB
 PIECE_MAX = 4 * MiB
 PIECES = 16
+# Pieces are multiples of what the kernel reads at once (`fs.kernel.READ_AHEAD_KIB`): few answers are joined from two.
+STEP = 256 * KiB
 # Never fewer pieces than this in what memory and cache allow: one large chunk of a scan must not push out many others.
 PIECES_MIN = 4
 # The window is this many times what the stream has read already, each time its reader had to wait. (16 saves a row of
@@ -141,8 +143,8 @@ class Window:
         stream.window = max(stream.window, min(2 * PIECE_MAX, stream.read))
         if stream.sparse or stream.window < PIECE_MIN:
             return _demand(start, end, size)
-        piece = _up(max(stream.window, stream.read) // PIECES)
-        piece = max(PIECE_MIN, min(PIECE_MAX, _down(limit // PIECES_MIN), piece))
+        piece = _up(max(stream.window, stream.read) // PIECES, STEP)
+        piece = max(PIECE_MIN, min(PIECE_MAX, _down(limit // PIECES_MIN, STEP), piece))
         ahead = min(stream.position + min(stream.window, limit), size)
         demand_end = end
         if waits and stream.window >= 2 * PIECE_MIN and end > stream.demanded:
@@ -173,9 +175,9 @@ def _demand(start: int, end: int, size: int) -> Advice:
     return Advice(_down(start), end, end, 0, PIECE_MIN)
 
 
-def _down(offset: int) -> int:
-    return offset - offset % BLOCK
+def _down(offset: int, step: int = BLOCK) -> int:
+    return offset - offset % step
 
 
-def _up(offset: int) -> int:
-    return offset + -offset % BLOCK
+def _up(offset: int, step: int = BLOCK) -> int:
+    return offset + -offset % step

@@ -18,6 +18,7 @@ class Flight:
     landed    one past the last byte that has arrived and was validated
     failure   why it ended early; None while it is under way and when all landed
     scope     its deadline moves on with every piece that lands
+    turn      around its wait for a writer: cancelled where its memory is needed before
     reserved  bytes of the memory budget that it holds
     served    one past the furthest byte that a reader has been given
     given     bytes that readers have been given in all, in whatever order
@@ -27,7 +28,7 @@ class Flight:
     `end` may move back (the file is shorter than asked for), never forward.
 
     The bytes land in one buffer, and what has landed is never written again: a view stays right for as long as
-    somebody holds it.
+    somebody holds it. But the whole buffer lives for as long, beyond what the budget knows of: not over an ``await``.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Flight:
         "served",
         "start",
         "ticket",
+        "turn",
         "unwanted",
     )
 
@@ -57,6 +59,7 @@ class Flight:
         self.ticket = ticket
         self.failure: RangefsError | None = None
         self.scope = trio.CancelScope()
+        self.turn = trio.CancelScope()
         self.reserved = 0
         self.unwanted = False
         self.doubtful = False

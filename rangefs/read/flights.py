@@ -130,8 +130,7 @@ class Flights:
 
     def _let_go(self, blob: Blob, tier: OrderedDict[Flight, Blob]) -> None:
         for flight in [flight for flight, owner in tier.items() if owner is blob]:
-            del tier[flight]
-            self._forget(blob, flight)
+            self._drop(tier, flight)
 
     async def _populate(self, slab: mmap.mmap) -> None:
         """New memory costs most at its first touch: a thread's matter, while the body is on its way."""
@@ -231,11 +230,12 @@ class Flights:
         self._queued[flight] = blob
         self.budget.press()
         try:
-            if end - flight.start <= SMALL_BYTES:
-                await self._store(blob, flight, version, end)
-            else:
-                async with self._writers:
+            with flight.turn:
+                if end - flight.start <= SMALL_BYTES:
                     await self._store(blob, flight, version, end)
+                else:
+                    async with self._writers:
+                        await self._store(blob, flight, version, end)
         except trio.Cancelled:
             if self._queued.pop(flight, None) is not None:
                 self._forget(blob, flight)
@@ -305,6 +305,12 @@ class Flights:
     def _incomplete(blob: Blob, size: int) -> bool:
         return any(not isinstance(piece.value, int) for piece in blob.index.cover(0, size))
 
+    def _drop(self, tier: OrderedDict[Flight, Blob], flight: Flight) -> None:
+        """Landed bytes that are nowhere else; the task that waits for its turn to write them would hold them on."""
+        blob = tier.pop(flight)
+        flight.turn.cancel()
+        self._forget(blob, flight)
+
     def _forget(self, blob: Blob, flight: Flight) -> None:
         """The index lets go of the buffer."""
         blob.index.replace(flight.start, max(flight.end, flight.landed), flight, None)
@@ -332,16 +338,16 @@ class Flights:
         """Memory is short: let go of what costs least, and no more than `need` is worth."""
         freed, now = 0, self.clock()
         while self._held and freed < size_bytes:
-            flight, (blob, since) = next(iter(self._held.items()))
+            flight, (_, since) = next(iter(self._held.items()))
             if need is Need.AHEAD and since > now - HELD_S:
                 break
             freed += flight.reserved
             self.unhold(flight)
         for tier in (self._kept, self._queued) if need is Need.OVERDUE else (self._kept,):
             while tier and freed < size_bytes:
-                flight, blob = tier.popitem(last=False)
+                flight = next(iter(tier))
                 freed += flight.reserved
-                self._forget(blob, flight)
+                self._drop(tier, flight)
 
 
 def _nobody(blob: Blob) -> None:

@@ -204,8 +204,10 @@ class Reader:
             else:
                 data = await self._from_flight(found.value, here, until)
             if data is not None:
-                parts.append(data)
                 here += len(data)
+                if here < end:  # a view held while the rest is awaited would hold a whole buffer, and nobody counts it
+                    data = bytes(data)
+                parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _from_store(self, blob: Blob, chunk_id: int, start: int, end: int) -> Bytes | None:

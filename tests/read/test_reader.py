@@ -20,7 +20,7 @@ from rangefs.read.budget import Budget
 from rangefs.read.flights import HELD_S
 from rangefs.read.reader import NEAR
 from rangefs.store.store import Store
-from tests.read.conftest import MiB, bench
+from tests.read.conftest import Bench, MiB, bench
 
 
 async def quiet(blob: Blob) -> None:
@@ -273,6 +273,62 @@ async def test_memory_is_bounded_and_given_back(tmp_path: Path, content: bytes) 
         assert most <= 3 * MiB
         await quiet(blob)
         assert b.figures.memory.buffers_bytes == 0
+
+
+def watch_leases(b: Bench) -> list[int]:
+    """What buffers are in use, whoever knows of them, each time one more is taken."""
+    leased: list[int] = []
+    take = b.flights.buffers.take
+
+    def taking(size_bytes: int) -> memoryview:
+        buffer = take(size_bytes)
+        leased.append(b.flights.buffers.leased_bytes)
+        return buffer
+
+    b.flights.buffers.take = taking  # type: ignore[method-assign]
+    return leased
+
+
+async def test_answers_that_wait_for_their_second_half_hold_no_buffers(tmp_path: Path, content: bytes) -> None:
+    memory_bytes = 4 * MiB
+    async with bench(tmp_path, content, memory_bytes=memory_bytes) as b:
+        leased = watch_leases(b)
+
+        async def read_through() -> None:
+            blob = b.blob()
+            for at in range(0, 3 * MiB, 300_000):  # across the ends of pieces
+                assert await b.read(blob, at, at + 300_000) == content[at : at + 300_000]
+            b.reader.close(blob)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(24):
+                nursery.start_soon(read_through)
+        assert max(leased) <= memory_bytes * 9 / 8  # buffers are an eighth larger than asked for at the most
+
+
+async def test_what_a_stuck_disk_did_not_take_gives_its_memory_to_readers(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory_bytes = 4 * MiB
+    async with bench(tmp_path, content, memory_bytes=memory_bytes) as b:
+        leased, stuck = watch_leases(b), trio.Event()
+        monkeypatch.setattr("rangefs.read.budget.PATIENCE_S", 0.01)
+        monkeypatch.setattr(b.flights, "_writers", trio.Semaphore(1))
+
+        async def add(*_: object) -> None:
+            await stuck.wait()
+
+        monkeypatch.setattr(b.store, "add", add)
+        blob = b.blob()
+        try:
+            for at in range(0, len(content), 100_000):
+                end = min(at + 100_000, len(content))
+                assert await b.read(blob, at, end) == content[at:end]
+            # and one whose task has been told to let go of it and has yet to run
+            assert max(leased) <= memory_bytes * 9 / 8 + MiB
+        finally:
+            b.reader.close(blob)
+            stuck.set()
 
 
 async def test_a_weak_version_is_read_right_and_leaves_nothing_behind(tmp_path: Path, content: bytes) -> None:
