@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import trio
@@ -32,7 +33,7 @@ class Threads:
     def __init__(self) -> None:
         self._writers = trio.CapacityLimiter(WRITERS)
         self._readers = trio.CapacityLimiter(READERS)
-        self._together = trio.Lock()
+        self._trip: trio.Event | None = None  # set when those who are under way together are back
         self._jobs: list[_Job[object]] = []
 
     async def run(self, work: Callable[[], T], *, for_reader: bool = False) -> T:
@@ -49,10 +50,19 @@ class Threads:
         """
         job = _Job(work)
         self._jobs.append(job)  # type: ignore[arg-type]
-        async with self._together:
-            if not job.done:
-                jobs, self._jobs = self._jobs, []
-                await self.run(lambda: _carry_out(jobs))
+        while not job.done:
+            if self._trip is not None:
+                await self._trip.wait()
+                continue
+            jobs, self._jobs, self._trip = self._jobs, [], trio.Event()
+            try:
+                await self.run(partial(_carry_out, jobs))
+            except RuntimeError as error:  # no thread to be had: theirs to know, too
+                for left in jobs:
+                    left.error, left.done = error, True
+            finally:
+                over, self._trip = self._trip, None
+                over.set()
         if job.error is not None:
             raise job.error
         return job.result  # type: ignore[return-value]
