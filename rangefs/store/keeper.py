@@ -128,6 +128,8 @@ class Keeper:
     async def ids_ready(self) -> bool:
         """Are there ids that a crash would not forget? Writes some ahead where there are none."""
         parts = self._parts
+        if parts.ledger.next_id < parts.ledger.ahead:
+            return True
         async with self._mending:
             while parts.ledger.next_id >= parts.ledger.ahead:
                 if parts.lock_fd == NO_LOCK:

@@ -14,8 +14,8 @@ thrown the dirty pages away; asking the same descriptor again answers success.)
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import trio
@@ -54,7 +54,10 @@ class Manifest:
         self._threads = threads
         self._sync = sync
         self._queue: list[bytes] = []
+        self._queued = 0  # records, ever; `_settled` of them are written, or need not be any more
+        self._settled = 0
         self._writing = trio.Lock()
+        self._writer_is_done = trio.Event()
         self._syncing = trio.Lock()  # a log is not closed while it is synced
         self._logs: list[LogFile] = []  # the last one is written to; older ones belong to a checkpoint under way
         self._snapshot_pages = 0
@@ -90,9 +93,9 @@ class Manifest:
 
     async def abandon(self) -> None:
         """Close the logs and forget what is queued: the folder is not ours any more, or not yet."""
-        async with self._writing, self._syncing:
+        async with self._turn(), self._syncing:
             logs, self._logs = self._logs, []
-            self._queue.clear()
+            self._forget_queue()
             self.broken = None
             for log in logs:
                 self._disk.close(log.fd)
@@ -102,23 +105,43 @@ class Manifest:
     def append(self, *records: Record) -> None:
         """Queue records for the next frame."""
         self._queue += map(encode, records)
+        self._queued += len(records)
 
     async def flush(self) -> bool:
         """Write what is queued. True: the kernel has all that was queued before; False: the log is broken.
 
         Callers that come together share one write. Cancellation leaves the records queued, or written.
         """
-        if not self._queue and not self._writing.locked():
-            return self.broken is None
+        mine = self._queued
+        while self._settled < mine:
+            if self._writing.locked():  # by one that may write mine with its own
+                await self._writer_is_done.wait()
+                continue
+            async with self._turn():
+                if not await self._write_queue():
+                    return False
+        return self.broken is None
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """To write, or to change what is written to. All who wait for it look again at once, not one after another."""
         async with self._writing:
-            return await self._write_queue()
+            try:
+                yield
+            finally:
+                done, self._writer_is_done = self._writer_is_done, trio.Event()
+                done.set()
+
+    def _forget_queue(self) -> None:
+        self._queue.clear()
+        self._settled = self._queued
 
     async def _write_queue(self) -> bool:
         if self.broken is not None or not self._logs:
             return False
         if not self._queue:
             return True
-        payload = b"".join(self._queue)
+        payload, upto = b"".join(self._queue), self._queued
         self._queue.clear()
         log = self._logs[-1]
         frame = encode_frame(log.generation, self.sequence + 1, payload)
@@ -128,6 +151,8 @@ class Manifest:
             # The records are in the books; the checkpoint that mends the log will carry them.
             self.broken = error
             return False
+        finally:
+            self._settled = upto
         log.end += len(frame)
         log.dirty = True
         self.sequence += 1
@@ -165,7 +190,7 @@ class Manifest:
         """
         generation = max(self.generation, self._first_generation) + 1
         self._first_generation = generation
-        async with self._writing:
+        async with self._turn():
             await self._write_queue()
             was_broken = self.broken is not None
             if was_broken:
@@ -182,7 +207,7 @@ class Manifest:
             retired = self._logs
             log = LogFile(generation, fd, LOG_HEADER_BYTES, dirty=True, named=False)
             if was_broken:
-                self._queue.clear()  # it is in the snapshot
+                self._forget_queue()  # it is in the snapshot
                 self._logs = [log]
                 self.broken = None
             else:
@@ -192,7 +217,7 @@ class Manifest:
             await self._threads.run(lambda: publish(self._disk, self._layout, generation, fd, pieces, self._sync))
         except OSError as error:
             if was_broken:
-                async with self._writing, self._syncing:
+                async with self._turn(), self._syncing:
                     self._logs = retired
                     self._disk.close(fd)
                     self.broken = error
