@@ -40,7 +40,7 @@ FOREVER_S = 86400.0
 NEGATIVE_S = 2.0
 BLOCK_SIZE = 512  # st_blocks counts these: stat(2)
 IO_SIZE = 1 << 20  # st_blksize: cat and cp read in pieces of this
-BRISK_BYTES = 64 << 10  # who gets more than this is busy for longer than it takes to wake a worker
+BRISK_BYTES = 64 << 10  # who gets more than this and reads on is busy for longer than it takes to wake a worker
 # What statfs shows: a file system of 1 PiB with room in it; 0 breaks file managers (PEERS, 13).
 STATFS_BLOCK = 4096
 STATFS_BLOCKS = (1 << 50) // STATFS_BLOCK
@@ -68,12 +68,13 @@ def answers(
 
 
 class _Handle:
-    """An open file."""
+    """An open file, and where its last read ended."""
 
-    __slots__ = ("file",)
+    __slots__ = ("file", "until")
 
     def __init__(self, file: File) -> None:
         self.file = file
+        self.until = 0
 
 
 class Operations(pyfuse3.Operations):
@@ -203,7 +204,8 @@ class Operations(pyfuse3.Operations):
     @answers
     async def read(self, fh: int, off: int, size: int) -> Bytes:  # type: ignore[override]  # it takes any buffer
         began = time.perf_counter()
-        file = self._files[fh].file
+        handle = self._files[fh]
+        file = handle.file
         blob = file.blob
         assert blob is not None
         end = off + size
@@ -222,8 +224,9 @@ class Operations(pyfuse3.Operations):
             self._failed(file, off, exc)
             raise
         self._reader.timed(began, None, len(data))
-        if len(data) > BRISK_BYTES:
+        if len(data) > BRISK_BYTES and off == handle.until:
             self._turns.looks.expect_pause()
+        handle.until = end
         return data
 
     @answers
