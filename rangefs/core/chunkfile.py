@@ -48,6 +48,11 @@ PAGE = 4096
 MAX_LENGTH = 16 << 20  #: bytes; larger runs are several chunks
 MAX_HEADER = 64 << 10  #: bytes; what a reader takes in at most before it knows the data offset
 
+# Hashing what another processor has just written is mostly getting it, and xxhash lets go of the interpreter only for
+# inputs larger than a block (than 64 KiB). So bytes are looked at once before, as many as a second-level cache holds
+# with ease. (A first read of 1 GiB, hashed beside the event loop: 0.949 +- 0.014 of the time, 20 pairs, 2026-11.)
+_NEAR = 256 << 10
+
 _FIXED = struct.Struct("<8sHBBIQQIIQqHHHH")
 _CHECKSUM = struct.Struct("<Q")
 _NAMES_AT = _FIXED.size + _CHECKSUM.size
@@ -102,16 +107,19 @@ def data_offset_of(namespace: str, version: Version, length: int) -> int:
 def block_sums(pieces: Iterable[memoryview]) -> array[int]:
     """The checksum of each block of the data that `pieces` are in a row, wherever the pieces' borders lie."""
     sums = array("Q")
+    digest = xxhash.xxh3_64_intdigest
     running = xxhash.xxh3_64()
     filled = 0
     for piece in pieces:
         view = piece.cast("B")
         at = 0
         while at < view.nbytes:
+            if at % _NEAR == 0 and view.nbytes - at >= _NEAR:
+                digest(view[at : at + _NEAR])
             taken = view[at : at + BLOCK - filled]
             at += taken.nbytes
             if filled == 0 and taken.nbytes == BLOCK:
-                sums.append(xxhash.xxh3_64_intdigest(taken))
+                sums.append(digest(taken))
                 continue
             running.update(taken)
             filled += taken.nbytes

@@ -14,10 +14,11 @@ from rangefs.store.threads import Threads
 
 async def test_those_who_come_during_a_trip_take_the_next_one_and_get_their_own_results() -> None:
     threads, began, go_on = Threads(), trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
     came: list[tuple[int, int]] = []
 
     def first() -> int:
-        trio.from_thread.run_sync(began.set)
+        token.run_sync_soon(began.set)
         go_on.wait(10)
         return threading.get_ident()
 
