@@ -8,7 +8,6 @@ from functools import partial
 from typing import Generic, TypeVar
 
 import trio
-from outcome import Outcome
 
 T = TypeVar("T")
 
@@ -46,11 +45,8 @@ class Threads:
         for_reader  someone's read waits for it
         """
         async with self._readers if for_reader else self._writers:
-            task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
-
-            def deliver(outcome: Outcome[T]) -> None:
-                token.run_sync_soon(trio.lowlevel.reschedule, task, outcome)
-
+            back = trio.lowlevel.current_trio_token().run_sync_soon
+            deliver = partial(back, trio.lowlevel.reschedule, trio.lowlevel.current_task())
             trio.lowlevel.start_thread_soon(work, deliver)
             result: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
             return result
