@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,9 @@ def test_ctrl_c_while_waiting_ends_the_background_process_too(
 ) -> None:
     log = tmp_path / "mount.log"
     command = [sys.executable, Path(__file__).parent / "fake_rangefs.py", "mount", "http://fake/slow", mountpoint]
-    with subprocess.Popen([*command, "--log-file", log], env=home) as process:
+    # What is started in the background of a script without job control, these tests for one, ignores SIGINT.
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen([*command, "--log-file", log], env=home, preexec_fn=listens) as process:
         deadline = time.monotonic() + 20
         while not (log.exists() and "not serving yet" in log.read_text()):
             assert time.monotonic() < deadline
