@@ -278,6 +278,7 @@ class Flights:
         blob.held[chunk.id], flight.chunk_id = flight, chunk.id
         if blob.closed or flight.given >= end - flight.start:
             self.unhold(flight)
+        self.budget.press()
         size = blob.size
         blob.complete = size is not None and flight.end == size and not self._incomplete(blob, size)
         if shadowed:

@@ -86,6 +86,23 @@ async def test_stored_bytes_make_room_for_a_reader_and_in_time_for_others(tmp_pa
         assert not blob.held
 
 
+async def test_who_waits_for_memory_gets_that_of_bytes_that_are_stored_as_soon_as_they_are(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rangefs.read.budget.PATIENCE_S", 1000)
+    async with bench(tmp_path, content, memory_bytes=2 * MiB) as b:
+        blob, b.source.hold = b.blob(), 0
+        first = b.flights.launch(blob, 0, 2 * MiB, urgent=True)
+        await wait_all_tasks_blocked()
+        b.source.release.set()
+        second = b.flights.launch(blob, 2 * MiB, 4 * MiB, urgent=True)
+        assert first is not None
+        assert second is not None
+        with trio.fail_after(5):
+            await second.wait(4 * MiB)
+        assert first.chunk_id is not None
+
+
 async def test_a_waiter_is_woken_when_its_own_bytes_are_there(tmp_path: Path, content: bytes) -> None:
     async with bench(tmp_path, content) as b:
         blob = b.blob()
