@@ -146,7 +146,8 @@ class Manifest:
         log = self._logs[-1]
         frame = encode_frame(log.generation, self.sequence + 1, payload)
         try:
-            await self._threads.run(lambda: write_all(self._disk, log.fd, (frame,), log.end))
+            with trio.CancelScope(shield=True):  # others are told by `_settled` that theirs are out
+                await self._threads.run(lambda: write_all(self._disk, log.fd, (frame,), log.end))
         except OSError as error:
             # The records are in the books; the checkpoint that mends the log will carry them.
             self.broken = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,11 +44,16 @@ class Threads:
         between it and the event loop (a first read of 1 GiB: 0.96 of the time).
 
         for_reader  someone's read waits for it
+
+        Raises what `work` raises, `OSError` (ENOMEM) where no thread is to be had.
         """
         async with self._readers if for_reader else self._writers:
             back = trio.lowlevel.current_trio_token().run_sync_soon
             deliver = partial(back, trio.lowlevel.reschedule, trio.lowlevel.current_task())
-            trio.lowlevel.start_thread_soon(work, deliver)
+            try:
+                trio.lowlevel.start_thread_soon(work, deliver)
+            except RuntimeError as error:
+                raise OSError(errno.ENOMEM, str(error)) from error
             result: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
             return result
 
@@ -65,7 +71,7 @@ class Threads:
             jobs, self._jobs, self._trip = self._jobs, [], trio.Event()
             try:
                 await self.run(partial(_carry_out, jobs))
-            except RuntimeError as error:  # no thread to be had: theirs to know, too
+            except OSError as error:  # no thread to be had: theirs to know, too
                 for left in jobs:
                     left.error, left.done = error, True
             finally:
