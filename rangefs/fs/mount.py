@@ -177,9 +177,6 @@ class _Mount:
         # (37 to 51 ms each before, under 256 readers; tests/bench/dead_origin.py)
         gc.collect()
         gc.freeze()
-        # Young ones need not look every 700 objects: hardly anything of ours is cyclic. (A walk through 2,000 small
-        # files: 0.95 of the time.)
-        gc.set_threshold(10_000)
         self._limits = await trio.to_thread.run_sync(tune, self._settings.mountpoint, abandon_on_cancel=True)
         on_ready()
 

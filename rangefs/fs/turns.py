@@ -36,7 +36,7 @@ import trio
 R = TypeVar("R")
 
 # So many requests are read in a row before everything else that runs here has its turn: about 1 ms of large reads, and
-# 3 ms of those brisk ones that are looked for.
+# at most 9 ms of those brisk ones that are looked for.
 IN_A_ROW = 8
 IN_A_BRISK_ROW = 32
 # A worker that sleeps has to be woken up: on a virtual machine that is most of the time that a small read takes. Once
