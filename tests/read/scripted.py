@@ -87,20 +87,20 @@ class ScriptedSource:
         if pin is not None and pin != self.version():
             raise Stale("changed", Stat(self.version(), None))
         end = min(end, len(self.data))
-        async with aclosing(self._pieces(start, end)) as pieces:
+        async with aclosing(self._pieces(self.data, start, end)) as pieces:
             yield ScriptedBody(Stat(self.version(), None), start, end, pieces)
 
     @asynccontextmanager
     async def fetch_whole(self, key: bytes, pin: Version | None, ticket: Ticket) -> AsyncIterator[ScriptedBody]:
         self.asked.append((0, len(self.data)))
         await trio.lowlevel.checkpoint()
-        async with aclosing(self._pieces(0, len(self.data))) as pieces:
+        async with aclosing(self._pieces(self.data, 0, len(self.data))) as pieces:
             yield ScriptedBody(Stat(self.version(), None), 0, len(self.data), pieces)
 
-    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    async def _pieces(self, data: bytes, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """A body is of the version that its head was of, however long its reader waits for memory first."""
         if self.bug is not None:
             raise self.bug
-        data = self.data  # a body under way is of the version that it began with
         while start < end:
             if self.hold is not None and start >= self.hold:
                 await self.release.wait()
