@@ -64,8 +64,9 @@ class Download:
         while (gone_by or self.position <= offset) and not self.over:
             if self.streams and (gone_by or offset > self.position + STREAM_AHEAD):
                 raise TooLarge("the origin has no ranges, the file is larger than --max-full-fetch: read it in order")
-            self._wanted = max(self._wanted, offset)
-            self._notify()
+            if offset > self._wanted:  # else two who wait would wake each other for ever
+                self._wanted = offset
+                self._notify()
             await self._changed.wait()
         if self.failure is not None and self.position <= offset and not isinstance(self.failure, Abandoned):
             raise self.failure

@@ -192,6 +192,16 @@ async def test_an_origin_without_ranges_is_downloaded_once_for_all(tmp_path: Pat
         assert b.source.asked.count((0, len(content))) == 1
 
 
+async def test_who_waits_for_a_slow_download_sleeps(tmp_path: Path, content: bytes) -> None:
+    async with bench(tmp_path, content) as b, trio.open_nursery() as nursery:
+        blob, b.source.ranges, b.source.hold = b.blob(), False, MiB
+        for at in (2 * MiB, 3 * MiB, 5 * MiB):
+            nursery.start_soon(b.read, blob, at, at + 1)
+        with trio.fail_after(5):
+            await wait_all_tasks_blocked(0.01)
+        b.source.release.set()
+
+
 async def test_a_body_too_large_to_keep_is_streamed_in_order_only(tmp_path: Path, content: bytes) -> None:
     async with bench(tmp_path, content, memory_bytes=16 * MiB, cache_bytes=4 * MiB) as b:
         blob = b.blob()
