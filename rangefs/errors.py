@@ -10,8 +10,9 @@ translated once, at the boundary that meets them, with ``raise … from``.
 
 from __future__ import annotations
 
+import copy
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rangefs.core.versions import Stat
@@ -22,6 +23,13 @@ class RangefsError(Exception):
 
     errno: int = errno.EIO
     exit_code: int = 1
+
+    def again(self) -> Self:
+        """The same for one more who waited: a raised exception holds the frames it went through, and what they hold.
+
+        Kept beside what such a frame has (a flight's buffer), it would be a cycle, and grow each time it is raised.
+        """
+        return copy.copy(self)
 
 
 class UsageError(RangefsError):

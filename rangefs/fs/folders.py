@@ -100,7 +100,7 @@ class Folders:
         with trio.move_on_after(patience_s) as patience:
             await question.done.wait()
         if question.error is not None:
-            raise question.error
+            raise question.error.again()
         if patience.cancelled_caught and not question.done.is_set():  # it goes on, and its answer will be used
             folder.stale, folder.asked_at = True, self._asking.clock()
             self._asking.was_silent(patience_s)
@@ -160,7 +160,7 @@ class Folders:
             folder.stale, folder.asked_at = stale, self._asking.clock()
             if not stale:
                 folder.listing = None
-                question.error = exc
+                question.error = exc.again()
         except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
             log.exception("a listing failed: a bug in rangefs")
             folder.asked_at = self._asking.clock()

@@ -306,7 +306,7 @@ class Namespace:
             if isinstance(flight.failure, RangesIgnored):
                 flight = None
             elif flight.failure is not None and blob.stat is None:
-                raise flight.failure
+                raise flight.failure.again()
         await self._validated(file, blob.stat or await self._source.stat(file.key))
 
     async def _validated(self, file: File, stat: Stat) -> None:
@@ -379,20 +379,20 @@ class Namespace:
         if isinstance(question.error, Abandoned):  # it was asked ahead, and given up: this time it matters
             await self._ask(file, how)
         elif question.error is not None:
-            raise question.error
+            raise question.error.again()
 
     async def _answer(self, file: File, question: Question, how: Callable[[File], Awaitable[None]]) -> None:
         try:
             await self.asking.within(self.asking.open_s, how(file))
         except Stale as exc:
             self.supersede(file, exc)
-            question.error = exc
+            question.error = exc.again()
         except NotFound as exc:
             self.supersede(file, Stale(str(exc)))
-            question.error = exc
+            question.error = exc.again()
         except RangefsError as exc:
             self.asking.failed(exc)
-            question.error = exc
+            question.error = exc.again()
         except Exception:  # the boundary, as in `_refresh`
             log.exception("a question about a file failed: a bug in rangefs")
             question.error = Broken("a bug in rangefs, the log has more")

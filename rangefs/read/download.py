@@ -69,7 +69,7 @@ class Download:
                 self._notify()
             await self._changed.wait()
         if self.failure is not None and self.position <= offset and not isinstance(self.failure, Abandoned):
-            raise self.failure
+            raise self.failure.again()
 
     async def run(self) -> None:
         """Fetch. Ends when the body does, or with `failure` set; nothing but cancellation escapes."""
@@ -88,7 +88,7 @@ class Download:
             try:
                 await self._receive()
             except RangefsError as exc:
-                self.failure = exc
+                self.failure = exc.again()
             except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
                 log.exception("a download failed: a bug in rangefs")
                 self.failure = Broken("a bug in rangefs, the log has more")

@@ -150,7 +150,7 @@ class Flights:
                 flight.board(self.buffers.take(flight.reserved))
                 await self._receive(blob, flight)
             except RangefsError as exc:
-                failure = exc
+                failure = exc.again()
             except Exception:  # the boundary: in a task of the mount's nursery nothing may escape
                 log.exception("a fetch failed: a bug in rangefs")
                 failure = Broken("a bug in rangefs, the log has more")

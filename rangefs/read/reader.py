@@ -169,7 +169,7 @@ class Reader:
         """
         error = blob.recent_failure(start, self._clock())
         if error is not None and blob.index.find(start) is None:
-            raise error
+            raise error.again()
         if self._waiting >= MOST_WAITING and self._clock() - self._flights.landed_at > SILENT_S:
             raise Unreachable(f"{MOST_WAITING} readers wait already, and upstream is silent")
         self._waiting += 1
@@ -253,7 +253,7 @@ class Reader:
         if until > start:
             return self._serve(flight, start, until, waited)
         if flight.failure is not None and not isinstance(flight.failure, Abandoned | RangesIgnored):
-            raise flight.failure
+            raise flight.failure.again()
         return None
 
     def _serve(self, flight: Flight, start: int, end: int, waited: bool) -> memoryview:

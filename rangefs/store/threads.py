@@ -77,8 +77,12 @@ class Threads:
             finally:
                 over, self._trip = self._trip, None
                 over.set()
-        if job.error is not None:
-            raise job.error
+        failure, job.error = job.error, None  # what is raised holds this frame, and that what `work` does: no cycle
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
         return job.result  # type: ignore[return-value]
 
 

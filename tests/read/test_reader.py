@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -331,6 +332,28 @@ async def test_answers_that_wait_for_their_second_half_hold_no_buffers(tmp_path:
             for _ in range(24):
                 nursery.start_soon(read_through)
         assert max(leased) <= memory_bytes * 9 / 8  # buffers are an eighth larger than asked for at the most
+
+
+async def test_failed_fetches_hold_no_buffers_until_somebody_collects_garbage(tmp_path: Path, content: bytes) -> None:
+    gc.disable()
+    try:
+        async with bench(tmp_path, content[:MiB]) as b:
+            for _ in range(8):
+                blob, b.source.cut_at = b.blob(), MiB // 2
+                reading = b.flights.launch(blob, 0, MiB, urgent=True)
+                assert reading is not None
+                await reading.wait(1)
+                b.source.refuse.append(BadAnswer("odd"))
+                for _ in range(2):  # the second one is told at once, of the same failure
+                    with pytest.raises(BadAnswer):
+                        await b.read(blob, MiB // 2, MiB)
+                await quiet(blob)
+                b.reader.close(blob)
+            del reading, blob
+            b.flights.buffers.take_back()
+            assert b.flights.buffers.leased_bytes == 0
+    finally:
+        gc.enable()
 
 
 async def test_what_a_stuck_disk_did_not_take_gives_its_memory_to_readers(
