@@ -98,7 +98,8 @@ class Keeper:
             await self.mend_log()
         due = self._log_is_long() or parts.health.is_failing("checkpoint")
         if due and parts.health.may_try("checkpoint", parts.now()):
-            await self.checkpoint()
+            async with self._mending:  # what a broken log's checkpoint forgets must be in the books: ids are not, yet
+                await self.checkpoint()
 
     async def _probe(self) -> None:
         """If writing failed, try it: the trouble may be over, and nobody may be reading."""
