@@ -25,10 +25,12 @@ class RangefsError(Exception):
     exit_code: int = 1
 
     def again(self) -> Self:
-        """The same for one more who waited: a raised exception holds the frames it went through, and what they hold.
+        """The same for one more who waited; where this one was raised is forgotten.
 
-        Kept beside what such a frame has (a flight's buffer), it would be a cycle, and grow each time it is raised.
+        A raised exception holds the frames that it went through, and these what they had: a flight, its buffer. Kept
+        beside one of them it would be a cycle, and grow each time it is raised.
         """
+        self.__traceback__ = None
         return copy.copy(self)
 
 

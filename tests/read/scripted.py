@@ -81,7 +81,8 @@ class ScriptedSource:
         self.asked.append((start, end))
         await trio.lowlevel.checkpoint()
         if self.refuse:
-            raise self.refuse.pop(0)
+            failure = self.refuse.pop(0)
+            raise failure  # held by its own frame, as in any real source that tries more than once
         if not self.ranges:
             raise RangesIgnored("no ranges")
         if pin is not None and pin != self.version():
