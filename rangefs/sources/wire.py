@@ -25,8 +25,8 @@ from rangefs.sources.urls import Origin
 
 # What is read at a time of heads, and of bodies that h11 frames.
 READ_BYTES = 16 * KiB
-# A socket that always has more must not keep everyone else waiting: no read that need not wait is larger than the first,
-# and after the second it is the others' turn. (Both at 256 KiB: no better p99 for the others. 2026-11)
+# A socket that always has more must not keep everyone else waiting: no read that need not wait is larger than the
+# first, and after the second it is the others' turn. (Both at 256 KiB: no better p99 for the others. 2026-11)
 RECEIVE_MAX_BYTES = 1024 * KiB
 TURN_BYTES = 256 * KiB
 # A body that comes fast is looked at this often, not at each packet: 128 KiB at a time, as one of sixteen connections
