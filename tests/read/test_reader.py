@@ -194,13 +194,22 @@ async def test_an_origin_without_ranges_is_downloaded_once_for_all(tmp_path: Pat
 
 
 async def test_who_waits_for_a_slow_download_sleeps(tmp_path: Path, content: bytes) -> None:
-    async with bench(tmp_path, content) as b, trio.open_nursery() as nursery:
+    async with bench(tmp_path, content) as b:
         blob, b.source.ranges, b.source.hold = b.blob(), False, MiB
-        for at in (2 * MiB, 3 * MiB, 5 * MiB):
-            nursery.start_soon(b.read, blob, at, at + 1)
-        with trio.fail_after(5):
-            await wait_all_tasks_blocked(0.01)
-        b.source.release.set()
+        right: list[bool] = []
+
+        async def read(at: int) -> None:
+            right.append(await b.read(blob, at, at + 4096) == content[at : at + 4096])
+
+        async with trio.open_nursery() as nursery:
+            for at in (2 * MiB, 3 * MiB, 5 * MiB):
+                nursery.start_soon(read, at)
+            with trio.move_on_after(5) as patience:
+                await wait_all_tasks_blocked(0.01)
+            b.source.release.set()
+            assert not patience.cancelled_caught, "somebody keeps waking up"
+            assert right == []
+        assert right == [True] * 3
 
 
 async def test_a_body_too_large_to_keep_is_streamed_in_order_only(tmp_path: Path, content: bytes) -> None:
